@@ -1,0 +1,30 @@
+"""Settings for every test, notebooks under nbval included (hence at the root, above both)."""
+
+import importlib.util
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+OFFLINE = ROOT / "tests" / "offline"
+
+# Kernels and subprocesses inherit these. No test may leave a progress file in the repository, and
+# none may reach the network: `tests/offline/sitecustomize.py` blocks it wherever Python starts.
+os.environ["COURSE_NO_PROGRESS"] = "1"
+os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
+_paths = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p]
+if str(OFFLINE) not in _paths:
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(OFFLINE), *_paths])
+
+_spec = importlib.util.spec_from_file_location("offline", OFFLINE / "sitecustomize.py")
+_spec.loader.exec_module(importlib.util.module_from_spec(_spec))  # and in this process
+
+# A learner's notebook has nothing to compare; tests/test_notebooks.py runs it.
+collect_ignore_glob = ["notebooks/*"]
+
+SKIPPED_TYPES = ("text/html", "image/svg+xml", "application/vnd.plotly.v1+json")
+
+
+def pytest_collectstart(collector):
+    """Compare text only: beside each image, table and Plotly figure stands its text twin."""
+    if hasattr(collector, "skip_compare"):
+        collector.skip_compare += SKIPPED_TYPES

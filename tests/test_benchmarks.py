@@ -1,0 +1,40 @@
+"""The benchmarks' command line and agreement of the two sides; times are never asserted."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from benchmarks import NAMES, side_by_side, sites
+from benchmarks.__main__ import main
+
+
+def test_sites_agree_with_the_loop():
+    for row in sites.rows(quick=True, layers=2, positions=4):
+        assert row["max_abs_diff"] <= 1e-5 and row["unit"] == "s"
+        assert row["ours"] > 0 and row["ratio"] == pytest.approx(row["peer"] / row["ours"])
+        assert row["sites"] == 8
+
+
+def test_command_line(capsys, monkeypatch):
+    assert main([]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(NAMES)
+    assert main(["stes"]) == 2
+    caught = capsys.readouterr()
+    assert caught.out == "" and caught.err.count("\n") == 1 and "stes" in caught.err
+    rows = sites.rows
+    monkeypatch.setattr(sites, "rows", lambda quick: rows(quick, layers=1, positions=2))
+    assert main(["sites", "--quick", "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert set(data) == {"machine", "rows"} and data["machine"]["torch"]
+    assert {"what", "ours", "peer", "ratio", "unit", "max_abs_diff"} <= set(data["rows"][0])
+    assert main(["sites", "--quick"]) == 0
+    assert "ratio" in capsys.readouterr().out
+
+
+def test_results_of_different_shape_are_no_comparison():
+    import torch
+
+    with pytest.raises(ValueError, match="shape"):
+        side_by_side("x", lambda: torch.zeros(2), lambda: torch.zeros(3), runs=1)

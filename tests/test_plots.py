@@ -1,0 +1,48 @@
+"""Figures: what is drawn is what was given, and both versions of a figure say the same."""
+
+import matplotlib.pyplot as plt
+import pytest
+import torch
+
+from utils import plots
+
+
+@pytest.fixture(autouse=True)
+def _close():
+    yield
+    plt.close("all")
+
+
+def test_pictures_draws_each_picture_under_its_title():
+    grey, signed = torch.rand(4, 5), torch.randn(4, 5)
+    figure = plots.pictures(
+        [{"0": grey, "clue": grey}, {"map": signed}], ["a", "b"], signed=["map"]
+    )
+    axes = figure.axes
+    assert [axis.get_title() for axis in axes] == ["", "clue", "map", ""]
+    assert [axis.get_visible() for axis in axes] == [True, True, True, False]
+    assert axes[0].get_ylabel() == "a" and axes[2].get_ylabel() == "b"
+    assert torch.equal(torch.as_tensor(axes[1].images[0].get_array().data), grey)
+    assert axes[1].images[0].get_clim() == (0, 1)
+    low, high = axes[2].images[0].get_clim()
+    assert low == -high == pytest.approx(-signed.abs().max().item())
+
+
+def test_plane_shows_the_same_points_twice():
+    points = torch.tensor([[0.0, 1.0], [2.04, 3.0], [4.0, -5.0]])
+    interactive, static = plots.plane(points, torch.tensor([0, 1, 1]), ["a", "b", "c"])
+    drawn = {
+        trace.name: (list(trace.x), list(trace.y), list(trace.text)) for trace in interactive.data
+    }
+    assert [[round(v, 3) for v in column] for column in drawn["class 1"][:2]] == [[2, 4], [3, -5]]
+    assert drawn["class 0"][2] == ["a"] and drawn["class 1"][2] == ["b", "c"]
+    lines = {line.get_label(): line.get_xydata() for line in static.axes[0].lines}
+    assert torch.allclose(
+        torch.as_tensor(lines["class 1"]), torch.tensor([[2.0, 3], [4, -5]]).double()
+    )
+    assert static.axes[0].get_xlabel() == interactive.layout.xaxis.title.text
+
+
+def test_plane_draws_no_more_points_than_asked():
+    interactive, _ = plots.plane(torch.randn(50, 2), torch.zeros(50), ["x"] * 50, most=10)
+    assert [len(trace.x) for trace in interactive.data] == [10, 0]

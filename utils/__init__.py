@@ -1,0 +1,1 @@
+"""The utility package of the course: everything a lesson needs, importable on its own."""

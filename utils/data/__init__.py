@@ -1,0 +1,1 @@
+"""Inputs and the programs that label them: tensors in, tensors out, nothing of models."""

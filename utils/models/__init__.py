@@ -1,0 +1,1 @@
+"""Networks of the course: architectures, training, and shipped weights."""

@@ -1,0 +1,134 @@
+"""How every shipped network was made: build it, train it, measure it.
+
+A recipe's figures are what `python -m utils retrain NAME` compares with the shipped weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from utils.data import digits, programs, sequences
+from utils.models.training import train_classifier, train_language
+
+Progress = Callable[[int, int, float], None]  # steps done, steps in all, latest loss
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One network of the course. `figures` gives named numbers in [0, 1] on held-out inputs."""
+
+    title: str
+    build: Callable[[], nn.Module]
+    train: Callable[[nn.Module, Progress], None]
+    figures: Callable[[nn.Module], dict[str, float]]
+
+
+def _build_cnn() -> nn.Module:
+    from utils.models.cnn import ChallengeCNN
+
+    torch.manual_seed(0)
+    return ChallengeCNN()
+
+
+def _train_cnn(model: nn.Module, progress: Progress) -> None:
+    program, epochs = programs.challenge_1(), 12
+
+    def epoch_data(epoch: int) -> tuple[torch.Tensor, torch.Tensor]:
+        # Fresh images every epoch: with one fixed augmented set the network learns the set.
+        images = digits.make("train", 50_000, seed=1000 + epoch).images
+        return images, program.labels(images)
+
+    train_classifier(
+        model,
+        epoch_data,
+        epochs=epochs,
+        batch_size=250,
+        max_lr=0.01,
+        on_epoch=lambda epoch, loss: progress(epoch + 1, epochs, loss),
+    )
+
+
+def _cnn_figures(model: nn.Module) -> dict[str, float]:
+    from utils.models.cnn import predict
+
+    program = programs.challenge_1()
+    images = digits.make("held-out", 7200, seed=7).images
+    right = predict(model, images) == program.labels(images)
+    return {"accuracy on images of held-out scans": right.double().mean().item()}
+
+
+def _build_largest_digit() -> nn.Module:
+    from utils.models.transformer import build_transformer
+
+    return build_transformer(
+        d_model=32, d_head=32, n_heads=1, n_layers=1, n_ctx=7, d_vocab=11, d_vocab_out=10,
+        attn_only=True,
+    )  # fmt: skip
+
+
+def _train_largest_digit(model: nn.Module, progress: Progress) -> None:
+    def batch(step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        rows = sequences.digit_rows(512, seed=step, small_too=True)
+        return rows, programs.largest_digit(rows)
+
+    def loss(rows: torch.Tensor, answer: torch.Tensor) -> torch.Tensor:
+        return functional.cross_entropy(model(rows)[:, -1], answer)
+
+    train_language(model, batch, loss, steps=1500, max_lr=5e-3, progress=progress)
+
+
+def _largest_digit_figures(model: nn.Module) -> dict[str, float]:
+    rows = sequences.digit_rows(10_000, seed=2**31)
+    with torch.no_grad():
+        right = model(rows)[:, -1].argmax(-1) == programs.largest_digit(rows)
+    return {"accuracy on uniform digits": right.double().mean().item()}
+
+
+def _build_induction() -> nn.Module:
+    from utils.models.transformer import build_transformer
+
+    vocabulary = sequences.REPEAT_VOCABULARY + 1
+    return build_transformer(
+        d_model=64, d_head=32, n_heads=2, n_layers=2, n_ctx=sequences.REPEAT_LENGTH,
+        d_vocab=vocabulary, d_vocab_out=vocabulary, attn_only=True,
+    )  # fmt: skip
+
+
+def _train_induction(model: nn.Module, progress: Progress) -> None:
+    def loss(tokens: torch.Tensor, predictable: torch.Tensor) -> torch.Tensor:
+        logits = model(tokens)[:, :-1]
+        each = functional.cross_entropy(logits.transpose(1, 2), tokens[:, 1:], reduction="none")
+        return each[predictable].mean()
+
+    def batch(step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return sequences.repeats(128, seed=step)
+
+    train_language(model, batch, loss, steps=1500, max_lr=1e-2, progress=progress)
+
+
+def _induction_figures(model: nn.Module) -> dict[str, float]:
+    tokens, predictable = sequences.repeats(2000, seed=2**31)
+    with torch.no_grad():
+        right = model(tokens)[:, :-1].argmax(-1) == tokens[:, 1:]
+    return {"accuracy on predictable tokens": right[predictable].double().mean().item()}
+
+
+RECIPES: dict[str, Recipe] = {
+    "cnn-challenge": Recipe(
+        "Challenge 1: an image CNN with a secret labelling program",
+        _build_cnn, _train_cnn, _cnn_figures,
+    ),
+    "largest-digit": Recipe(
+        "Lesson 00: one attention head that names the largest digit, with a planted quirk",
+        _build_largest_digit, _train_largest_digit, _largest_digit_figures,
+    ),
+    "induction": Recipe(
+        "Lesson 01: two attention layers that continue a repeated segment",
+        _build_induction, _train_induction, _induction_figures,
+    ),
+}  # fmt: skip

@@ -1,0 +1,96 @@
+"""Figures that more than one cell needs: matplotlib, with Plotly where exploring helps.
+
+Colours are those of Okabe and Ito (2008), which colour-blind readers can tell apart; every figure
+says the same thing twice, by colour and by shape or label. The caller gives the text twin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from plotly.graph_objects import Figure as Interactive
+
+BLUE, VERMILION, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
+GREY = "#767676"  # 4.5:1 on white
+
+
+def pictures(
+    rows: Sequence[Mapping[str, Tensor]],
+    labels: Sequence[str] = (),
+    *,
+    signed: Sequence[str] = (),
+    size: float = 1.2,
+) -> Figure:
+    """A grid of pictures, each [height, width], titled by its key.
+
+    rows: one mapping a row, from title to picture; titles may differ from row to row.
+    labels: what to write before each row. signed: titles drawn in a diverging scale around 0 (red
+    positive, blue negative) instead of grey (white is 1).
+    """
+    import matplotlib.pyplot as plt
+
+    columns = max(len(row) for row in rows)
+    figure, axes = plt.subplots(
+        len(rows), columns, figsize=(size * columns, 1.25 * size * len(rows)), squeeze=False
+    )
+    for y, row in enumerate(rows):
+        for axis, (title, picture) in zip(axes[y], row.items(), strict=False):
+            if title in signed:
+                limit = float(picture.abs().max())
+                axis.imshow(picture, cmap="RdBu_r", vmin=-limit, vmax=limit)
+            else:
+                axis.imshow(picture, cmap="gray", vmin=0, vmax=1)
+            # A title that is only a number keeps pictures apart in the mapping, no more.
+            axis.set_title("" if title.isdigit() else title, fontsize=9)
+            axis.set(xticks=[], yticks=[])
+        for axis in axes[y][len(row) :]:
+            axis.set_visible(False)
+        if labels:
+            axes[y][0].set_ylabel(labels[y])
+    figure.tight_layout()
+    return figure
+
+
+def plane(
+    coordinates: Tensor, classes: Tensor, notes: Sequence[str], most: int = 500
+) -> tuple[Interactive, Figure]:
+    """Points of a plane by class: an interactive figure, and its static fallback.
+
+    coordinates: [n, 2]. classes: [n] of 0 and 1. notes: [n], shown on hover.
+    most: at most so many points of each class are drawn.
+    """
+    import matplotlib.pyplot as plt
+    import plotly.graph_objects as go
+
+    interactive = go.Figure()
+    static, axis = plt.subplots(figsize=(6, 3.6))
+    for value, colour, shape, mark in ((0, VERMILION, "circle", "o"), (1, BLUE, "diamond", "D")):
+        chosen = (classes == value).nonzero()[:most, 0]
+        x, y = coordinates[chosen].round(decimals=1).T.tolist()
+        interactive.add_scatter(
+            x=x,
+            y=y,
+            text=[notes[i] for i in chosen.tolist()],
+            mode="markers",
+            marker={"color": colour, "symbol": shape, "size": 5},
+            name=f"class {value}",
+            hoverinfo="text+name",
+        )
+        axis.plot(x, y, mark, color=colour, markersize=3, label=f"class {value}")
+    names = {"x": "first principal direction", "y": "second principal direction"}
+    interactive.update_layout(
+        template="simple_white",
+        width=680,
+        height=400,
+        margin={"t": 20, "r": 20},
+        xaxis_title=names["x"],
+        yaxis_title=names["y"],
+    )
+    axis.set(xlabel=names["x"], ylabel=names["y"])
+    axis.legend(frameon=False)
+    return interactive, static

@@ -794,7 +794,7 @@ middle, end = Site("blocks.0.hook_resid_mid"), Site("blocks.0.hook_resid_post")
 mlp = Site("blocks.0.hook_mlp_out")
 print("the HookPoint behind the name:", toy.hook_dict[middle.hook].name)
 
-_, at_end, from_mlp = None, *middle.write(toy, few, 0.0, read=[end, mlp]).values
+at_end, from_mlp = middle.write(toy, few, 0.0, read=[end, mlp]).values
 print("Site:    the layer's end is the MLP's output alone:", torch.allclose(at_end, from_mlp))
 handle = toy.hook_dict[middle.hook].register_forward_hook(silence)
 by_hand, from_mlp = end.read(toy, few), mlp.read(toy, few)
@@ -873,7 +873,6 @@ def null(draws: Tensor) -> Estimate:
 
 
 order = of_channels.mean(1).argsort(descending=True).tolist()
-best, idle = order[0], order[-1]
 rows = [Row(n, mean_of(v), "result") for n, v in zip(names, of_heads, strict=True)]
 rows += [Row(f"random half of layer {n}", null(d), "null") for n, d in enumerate(of_halves)]
 for c in order[:3]:

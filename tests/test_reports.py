@@ -223,7 +223,18 @@ def test_report_as_html():
     assert sum(a.get("scope") == "col" for _, a in tags) == 6
     assert sum(a.get("scope") == "row" for _, a in tags) == 3
     assert "caption" in [tag for tag, _ in tags] and "always <band>" in text
-    assert "style" not in page and "color" not in page and "band>" not in page
+    # Names read from the left; no colour of its own, so that it follows the notebook's theme.
+    assert {a["style"] for _, a in tags if "style" in a} == {"text-align: left"}
+    assert "color" not in page and "background" not in page and "band>" not in page
+
+
+def test_report_as_html_leaves_out_a_column_of_notes_that_is_empty():
+    plain = _report(rows=[row for row in _report().rows if not row.note])
+    assert "note</th>" in _report()._repr_html_() and "note</th>" not in plain._repr_html_()
+
+
+def test_a_notebook_stores_the_text_of_a_report_beside_its_html():
+    assert repr(_report()) == str(_report())
 
 
 def test_report_as_figure():

@@ -40,11 +40,12 @@ def pictures(
     )
     for y, row in enumerate(rows):
         for axis, (title, picture) in zip(axes[y], row.items(), strict=False):
+            values = picture.detach().numpy()
             if title in signed:
-                limit = float(picture.abs().max())
-                axis.imshow(picture, cmap="RdBu_r", vmin=-limit, vmax=limit)
+                limit = float(abs(values).max())
+                axis.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit)
             else:
-                axis.imshow(picture, cmap="gray", vmin=0, vmax=1)
+                axis.imshow(values, cmap="gray", vmin=0, vmax=1)
             # A title that is only a number keeps pictures apart in the mapping, no more.
             axis.set_title("" if title.isdigit() else title, fontsize=9)
             axis.set(xticks=[], yticks=[])

@@ -162,13 +162,16 @@ class Report:
 
     def _repr_html_(self) -> str:
         """An accessible table without colours of its own: it follows the notebook's theme."""
-        head = "".join(f'<th scope="col">{h}</th>' for h in _HEADER)
+        rows = self._cells()
+        width = len(_HEADER) if any(cells[-1] for cells in rows) else len(_HEADER) - 1
+        left = 'style="text-align: left"'
+        head = "".join(f'<th scope="col" {left}>{h}</th>' for h in _HEADER[:width])
         body = []
-        for name, *cells in self._cells():
-            rest = "".join(f"<td>{html.escape(c)}</td>" for c in cells)
-            body.append(f'<tr><th scope="row">{html.escape(name)}</th>{rest}</tr>')
+        for name, *cells in rows:
+            rest = "".join(f"<td>{html.escape(c)}</td>" for c in cells[: width - 1])
+            body.append(f'<tr><th scope="row" {left}>{html.escape(name)}</th>{rest}</tr>')
         return (
-            f"<table><caption>{html.escape(self.title)}</caption>"
+            f"<table><caption {left}>{html.escape(self.title)}</caption>"
             f"<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
             + "".join(f"<p>{html.escape(line)}</p>" for line in self._below())
         )

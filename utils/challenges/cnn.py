@@ -293,7 +293,8 @@ def _ratio(top: Tensor, bottom: Tensor, groups: Tensor) -> Estimate:
     sums = torch.zeros(2, int(inverse.max()) + 1, dtype=torch.double)
     sums[0].index_add_(0, inverse, top)
     sums[1].index_add_(0, inverse, bottom)
-    return bootstrap(lambda t, b: float(t.sum() / b.sum()), sums[0], sums[1])
+    estimate = bootstrap(lambda t, b: float(t.sum() / b.sum()), sums[0], sums[1])
+    return replace(estimate, method=f"{estimate.method} of whole groups, which n counts")
 
 
 # --- the verdict -------------------------------------------------------------------------------

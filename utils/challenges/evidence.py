@@ -8,7 +8,7 @@ the output through the cut alone. It makes thousands of swaps as cheap as one ma
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -76,7 +76,8 @@ def share(hits: Tensor, groups: Tensor, seed: int = 0) -> Estimate:
     sums = torch.zeros(int(inverse.max()) + 1, dtype=torch.double)
     counts = torch.zeros_like(sums).index_add_(0, inverse, torch.ones_like(hits.double()))
     sums.index_add_(0, inverse, hits.double())
-    return bootstrap(lambda s, c: float(s.sum() / c.sum()), sums, counts, seed=seed)
+    estimate = bootstrap(lambda s, c: float(s.sum() / c.sum()), sums, counts, seed=seed)
+    return replace(estimate, method=f"{estimate.method} of whole groups, which n counts")
 
 
 def ablate_to_minimum(cut: Cut, neurons: Tensor) -> Tensor:

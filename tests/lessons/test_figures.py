@@ -1,7 +1,5 @@
 """Figures: text alternative, text twin, the same bytes each time."""
 
-import base64
-
 import matplotlib.pyplot as plt
 import nbformat
 import numpy as np

@@ -181,10 +181,10 @@ def dose_report(case: Case, seed: int = 0) -> Report:
                 first = ev.similar_donors(case.statistic, dose, generator)
                 second = ev.similar_donors(case.statistic, dose, generator) if apart else first
                 logits = ev.scrub(case.cut, found, first, second, generator)
-                kept += (logits.argmax(-1) == network) / REPEATS
+                kept += logits.argmax(-1) == network
             role = "baseline" if dose >= 1 else "result"
             label = "at random" if dose >= 1 else f"within {dose:.2%}"
-            rows.append(Row(f"{name} {label}", ev.share(kept, case.groups), role))
+            rows.append(Row(f"{name} {label}", ev.share(kept / REPEATS, case.groups), role))
     return Report(
         "Labels kept when both detectors are resampled from similar inputs",
         rows,
@@ -218,8 +218,8 @@ def sufficiency_report(case: Case, seed: int = 0) -> Report:
             )
             logits = ev.scrub(cut, found, first, second, generator)
             loss += functional.cross_entropy(logits, target, reduction="none").double() / REPEATS
-            kept += (logits.argmax(-1) == network) / REPEATS
-        return loss, kept
+            kept += logits.argmax(-1) == network
+        return loss, kept / REPEATS
 
     clean = functional.cross_entropy(cut.readout(cut.activations), target, reduction="none")
     base, base_kept = run(nobody, nobody)

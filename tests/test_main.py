@@ -141,7 +141,7 @@ def test_stopping_with_ctrl_c(monkeypatch, capsys):
 
     monkeypatch.setattr(doctor, "examine", stopped)
     assert main(["doctor"]) == 130
-    assert "Stopped." in capsys.readouterr().err
+    assert capsys.readouterr() == ("", "Stopped.\n")
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["doctor", "--json"], ["progress", "notebooks"]])
@@ -281,5 +281,5 @@ def test_progress_of_a_folder_without_any(tmp_path, capsys):
     assert main(["progress", str(tmp_path), "--json"]) == 0
     out, err = capsys.readouterr()
     text, _, result = out.partition("\n")
-    assert err == "" and str(tmp_path) in text or "of" in text
-    assert set(json.loads(result)) == {"rows"}
+    assert err == "" and text.startswith("No progress") and str(tmp_path) in text
+    assert json.loads(result) == {"rows": []}

@@ -222,9 +222,12 @@ def main(arguments: list[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     try:
         try:
-            return int(app(given, standalone_mode=False) or 0)
+            code = app(given, prog_name="python -m utils", standalone_mode=False)
         finally:
             sys.stdout.flush()  # so that a reader who has left is noticed here, not at exit
+        if code == 130:  # what Typer makes of Ctrl-C
+            print("Stopped.", file=sys.stderr)
+        return int(code or 0)
     except CourseError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2

@@ -207,3 +207,12 @@ def test_a_recipe_repeats_bit_for_bit(monkeypatch):
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
     start = RECIPES["largest-digit"].build().state_dict()
     assert any(not torch.equal(states[0][key], start[key]) for key in start)
+
+
+@pytest.mark.parametrize("name", sorted(zoo.manifest()))
+def test_loading_leaves_the_callers_random_numbers_alone(name):
+    torch.manual_seed(123)
+    expected = torch.rand(3)
+    torch.manual_seed(123)
+    zoo.load(name)
+    assert torch.equal(torch.rand(3), expected)

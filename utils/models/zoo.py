@@ -65,12 +65,14 @@ def verify(name: str) -> Path:
 
 def load(name: str) -> nn.Module:
     """The shipped network `name`, in eval mode, gradients off. Raises WeightsError as `verify`."""
+    import torch
     from safetensors.torch import load_file
 
     from utils.models.recipes import RECIPES
 
     path = verify(name)
-    model = RECIPES[name].build()
+    with torch.random.fork_rng(devices=[]):  # building draws weights; the caller's seed is theirs
+        model = RECIPES[name].build()
     model.load_state_dict(load_file(path))
     return model.eval().requires_grad_(False)
 

@@ -19,7 +19,7 @@ from utils.challenges import evidence as ev
 from utils.data import digits
 from utils.data.programs import BandProgram, best_band, challenge_1
 from utils.errors import CourseError
-from utils.reports import Estimate, Report, Row, bootstrap
+from utils.reports import Estimate, Report, Row
 from utils.sites import Site
 
 DOSES = (0.0001, 0.001, 0.01, 0.1, 1.0)  # the solvers' noise levels, share of the range; 1 = random
@@ -232,7 +232,7 @@ def sufficiency_report(case: Case, seed: int = 0) -> Report:
         ("exact ceiling", None, None, "ceiling"),
     ):
         loss, kept = run(below, above)
-        recovered = _ratio(loss - base, clean.double() - base, case.groups)
+        recovered = ev.ratio(loss - base, clean.double() - base, case.groups)
         rows.append(Row(f"{name}: loss recovered", recovered, role))
         rows.append(Row(f"{name}: labels kept", ev.share(kept, case.groups), role))
     rows.append(Row("all random: labels kept", ev.share(base_kept, case.groups), "baseline"))
@@ -285,16 +285,6 @@ def necessity_report(case: Case, seed: int = 0) -> Report:
         {"pairs": len(cut), "donor": "random input in which the step's value differs"},
         digits=DIGITS,
     )
-
-
-def _ratio(top: Tensor, bottom: Tensor, groups: Tensor) -> Estimate:
-    """mean(top) / mean(bottom), bootstrapped over groups."""
-    _, inverse = groups.unique(return_inverse=True)
-    sums = torch.zeros(2, int(inverse.max()) + 1, dtype=torch.double)
-    sums[0].index_add_(0, inverse, top)
-    sums[1].index_add_(0, inverse, bottom)
-    estimate = bootstrap(lambda t, b: float(t.sum() / b.sum()), sums[0], sums[1])
-    return replace(estimate, method=f"{estimate.method} of whole groups, which n counts")
 
 
 # --- the verdict -------------------------------------------------------------------------------

@@ -72,11 +72,17 @@ def share(hits: Tensor, groups: Tensor, seed: int = 0) -> Estimate:
     _, inverse = groups.unique(return_inverse=True)
     if len(hits) > 1 and int(inverse.max()) + 1 == len(hits):
         return Estimate.mean(hits)
+    return ratio(hits.double(), torch.ones(len(hits), dtype=torch.double), groups, seed)
+
+
+def ratio(top: Tensor, bottom: Tensor, groups: Tensor, seed: int = 0) -> Estimate:
+    """mean(top) / mean(bottom), both [n] float64, with a bootstrap interval over whole groups."""
+    _, inverse = groups.unique(return_inverse=True)
     # Sums per group first: the same draws then cost n_groups, not n, each.
-    sums = torch.zeros(int(inverse.max()) + 1, dtype=torch.double)
-    counts = torch.zeros_like(sums).index_add_(0, inverse, torch.ones_like(hits.double()))
-    sums.index_add_(0, inverse, hits.double())
-    estimate = bootstrap(lambda s, c: float(s.sum() / c.sum()), sums, counts, seed=seed)
+    sums = torch.zeros(2, int(inverse.max()) + 1, dtype=torch.double)
+    sums[0].index_add_(0, inverse, top)
+    sums[1].index_add_(0, inverse, bottom)
+    estimate = bootstrap(lambda t, b: float(t.sum() / b.sum()), sums[0], sums[1], seed=seed)
     return replace(estimate, method=f"{estimate.method} of whole groups, which n counts")
 
 

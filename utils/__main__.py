@@ -135,19 +135,21 @@ def retrain(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Train a network of the course again and compare its figures with the shipped ones."""
+    """Train a network of the course again and compare its figures with the shipped ones.
+
+    Stopped on the way, it goes on from where it was when you run it again.
+    """
     from utils.models import zoo
     from utils.models.recipes import RECIPES
 
     if name not in RECIPES:
         raise CourseError(f"There is no network {name!r}; there are: {', '.join(sorted(RECIPES))}.")
-    if not install:
-        try:
-            out.mkdir(parents=True, exist_ok=True)  # before the minutes of training, not after
-        except OSError as error:
-            raise CourseError(
-                f"{out} cannot be a folder ({error.strerror}): name another with --out."
-            ) from error
+    try:
+        out.mkdir(parents=True, exist_ok=True)  # before the minutes of training, not after
+    except OSError as error:
+        raise CourseError(
+            f"{out} cannot be a folder ({error.strerror}): name another with --out."
+        ) from error
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -160,7 +162,7 @@ def retrain(
             description = f"training {name}, loss {loss:.4f}"
             bar.update(task, completed=done, total=total, description=description)
 
-        model, figures = zoo.retrain(name, tick)
+        model, figures = zoo.retrain(name, tick, out / f"{name}.checkpoint")
     shipped = zoo.manifest().get(name, {}).get("figures", {})
     if install:
         path = zoo.install(name, model, figures)

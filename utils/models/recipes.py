@@ -12,8 +12,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from utils.data import digits, programs, sequences
-from utils.models.training import train_classifier, train_language
+from utils.data import brackets, digits, programs, sequences
+from utils.models.training import Checkpoint, train_classifier, train_language
 
 Progress = Callable[[int, int, float], None]  # steps done, steps in all, latest loss
 
@@ -24,7 +24,7 @@ class Recipe:
 
     title: str
     build: Callable[[], nn.Module]
-    train: Callable[[nn.Module, Progress], None]
+    train: Callable[[nn.Module, Progress, Checkpoint | None], None]
     figures: Callable[[nn.Module], dict[str, float]]
 
 
@@ -35,7 +35,7 @@ def _build_cnn() -> nn.Module:
     return ChallengeCNN()
 
 
-def _train_cnn(model: nn.Module, progress: Progress) -> None:
+def _train_cnn(model: nn.Module, progress: Progress, checkpoint: Checkpoint | None) -> None:
     program, epochs = programs.challenge_1(), 12
 
     def epoch_data(epoch: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -50,6 +50,7 @@ def _train_cnn(model: nn.Module, progress: Progress) -> None:
         batch_size=250,
         max_lr=0.01,
         on_epoch=lambda epoch, loss: progress(epoch + 1, epochs, loss),
+        checkpoint=checkpoint,
     )
 
 
@@ -71,7 +72,9 @@ def _build_largest_digit() -> nn.Module:
     )  # fmt: skip
 
 
-def _train_largest_digit(model: nn.Module, progress: Progress) -> None:
+def _train_largest_digit(
+    model: nn.Module, progress: Progress, checkpoint: Checkpoint | None
+) -> None:
     def batch(step: int) -> tuple[torch.Tensor, torch.Tensor]:
         rows = sequences.digit_rows(512, seed=step, small_too=True)
         return rows, programs.largest_digit(rows)
@@ -79,7 +82,9 @@ def _train_largest_digit(model: nn.Module, progress: Progress) -> None:
     def loss(rows: torch.Tensor, answer: torch.Tensor) -> torch.Tensor:
         return functional.cross_entropy(model(rows)[:, -1], answer)
 
-    train_language(model, batch, loss, steps=1500, max_lr=5e-3, progress=progress)
+    train_language(
+        model, batch, loss, steps=1500, max_lr=5e-3, progress=progress, checkpoint=checkpoint
+    )
 
 
 def _largest_digit_figures(model: nn.Module) -> dict[str, float]:
@@ -99,7 +104,7 @@ def _build_induction() -> nn.Module:
     )  # fmt: skip
 
 
-def _train_induction(model: nn.Module, progress: Progress) -> None:
+def _train_induction(model: nn.Module, progress: Progress, checkpoint: Checkpoint | None) -> None:
     def loss(tokens: torch.Tensor, predictable: torch.Tensor) -> torch.Tensor:
         logits = model(tokens)[:, :-1]
         each = functional.cross_entropy(logits.transpose(1, 2), tokens[:, 1:], reduction="none")
@@ -108,7 +113,9 @@ def _train_induction(model: nn.Module, progress: Progress) -> None:
     def batch(step: int) -> tuple[torch.Tensor, torch.Tensor]:
         return sequences.repeats(128, seed=step)
 
-    train_language(model, batch, loss, steps=1500, max_lr=1e-2, progress=progress)
+    train_language(
+        model, batch, loss, steps=1500, max_lr=1e-2, progress=progress, checkpoint=checkpoint
+    )
 
 
 def _induction_figures(model: nn.Module) -> dict[str, float]:
@@ -116,6 +123,39 @@ def _induction_figures(model: nn.Module) -> dict[str, float]:
     with torch.no_grad():
         right = model(tokens)[:, :-1].argmax(-1) == tokens[:, 1:]
     return {"accuracy on predictable tokens": right[predictable].double().mean().item()}
+
+
+def _build_brackets() -> nn.Module:
+    from utils.models.transformer import build_transformer
+
+    return build_transformer(
+        seed=1, d_model=56, d_head=28, n_heads=2, n_layers=3, d_mlp=56, n_ctx=brackets.LENGTH,
+        d_vocab=3, d_vocab_out=2, normalization_type="LN", attention_dir="bidirectional",
+    )  # fmt: skip
+
+
+def _train_brackets(model: nn.Module, progress: Progress, checkpoint: Checkpoint | None) -> None:
+    def batch(step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        strings = brackets.make(256, seed=step)
+        return strings.tokens, strings.balanced.long()
+
+    def loss(tokens: torch.Tensor, answer: torch.Tensor) -> torch.Tensor:
+        return functional.cross_entropy(model(tokens)[:, 0], answer)
+
+    train_language(
+        model, batch, loss,
+        steps=8000, max_lr=2e-3, weight_decay=0.1, progress=progress, checkpoint=checkpoint,
+    )  # fmt: skip
+
+
+def _brackets_figures(model: nn.Module) -> dict[str, float]:
+    strings = brackets.make(20_000, seed=2**31)
+    with torch.no_grad():
+        right = model(strings.tokens)[:, 0].argmax(-1) == strings.balanced
+    figures = {"accuracy": right.double().mean().item()}
+    for i, kind in enumerate(brackets.KINDS):
+        figures[f"accuracy, {kind}"] = right[strings.kind == i].double().mean().item()
+    return figures
 
 
 RECIPES: dict[str, Recipe] = {
@@ -130,5 +170,9 @@ RECIPES: dict[str, Recipe] = {
     "induction": Recipe(
         "Lesson 01: two attention layers that continue a repeated segment",
         _build_induction, _train_induction, _induction_figures,
+    ),
+    "brackets": Recipe(
+        "Lessons 05 to 07: a three-layer transformer that tells balanced strings of brackets",
+        _build_brackets, _train_brackets, _brackets_figures,
     ),
 }  # fmt: skip

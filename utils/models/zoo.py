@@ -77,11 +77,18 @@ def load(name: str) -> nn.Module:
     return model.eval().requires_grad_(False)
 
 
-def retrain(name: str, progress: Progress) -> tuple[nn.Module, dict[str, float]]:
-    """Train `name` from its recipe on one thread; returns the network and its held-out figures."""
+def retrain(
+    name: str, progress: Progress, checkpoint: Path | None = None
+) -> tuple[nn.Module, dict[str, float]]:
+    """Train `name` from its recipe on one thread; returns the network and its held-out figures.
+
+    checkpoint: a file that is written on the way and gone at the end. If it is there already, the
+    training goes on from it; CheckpointError if it belongs to another.
+    """
     import torch
 
     from utils.models.recipes import RECIPES
+    from utils.models.training import Checkpoint
 
     if name not in RECIPES:
         raise WeightsError(f"There is no recipe {name!r}; there are: {', '.join(sorted(RECIPES))}.")
@@ -90,8 +97,12 @@ def retrain(name: str, progress: Progress) -> tuple[nn.Module, dict[str, float]]
     torch.set_num_threads(1)
     try:
         model = recipe.build()
-        recipe.train(model, progress)
-        return model.eval(), recipe.figures(model)
+        keeper = None if checkpoint is None else Checkpoint(checkpoint)
+        recipe.train(model, progress, keeper)
+        figures = recipe.figures(model.eval())
+        if keeper is not None:
+            keeper.remove()
+        return model, figures
     finally:
         torch.set_num_threads(threads)
 

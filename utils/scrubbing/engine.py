@@ -19,8 +19,9 @@ from torch import Tensor
 from utils.errors import CourseError
 from utils.hooked import chunks
 from utils.scrubbing.graph import OUTPUT, Graph, Mix, Where
+from utils.scrubbing.hypothesis import Hypothesis
 from utils.scrubbing.plan import Bound, Plan
-from utils.scrubbing.samplers import Draws
+from utils.scrubbing.samplers import Draws, Sampler
 
 Progress = Callable[[int, int], None]  # rows done, rows in all
 
@@ -76,6 +77,19 @@ class Store:
 
     def stream(self, name: str, index: Tensor, where: Where) -> Tensor:
         return _take(self._streams[name], index, self.stream_positions[name], where)
+
+    def covers(self, values: Mapping[str, Where], streams: Mapping[str, Where]) -> bool:
+        """Whether all of this is in the store."""
+        return all(
+            name in have and (have[name] is None or (w is not None and set(w) <= set(have[name])))
+            for have, want in ((self.positions, values), (self.stream_positions, streams))
+            for name, w in want.items()
+        )
+
+    @staticmethod
+    def fits(plan: Plan, inputs: Tensor, memory_mb: float) -> bool:
+        """Whether a plan's store over the inputs stays within half of the bound."""
+        return _row_bytes(plan, inputs).stored * len(inputs) <= memory_mb * 2**20 / 2
 
     def output(self, index: Tensor) -> Tensor:
         return self._values[OUTPUT][index]
@@ -149,8 +163,7 @@ def gather(
             f"One row of this hypothesis needs {row_bytes.working / 2**20:.1f} MiB, more than"
             f" memory_mb={memory_mb:g}; allow more, or test a smaller tree."
         )
-    fits = row_bytes.stored * len(inputs) <= budget
-    if store is None and fits:
+    if store is None and Store.fits(plan, inputs, memory_mb):
         store = make_store(plan, inputs, cost=cost)
     if store is None:
         size = max(1, min(size, int(budget / 2 / (row_bytes.stored * _tables(draws)))))
@@ -175,6 +188,28 @@ def gather(
     return torch.cat(pieces)
 
 
+def expectation(
+    graph: Graph,
+    hypothesis: Hypothesis,
+    inputs: Tensor,
+    targets: Tensor,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    *,
+    limit: int = 200_000,
+) -> float:
+    """The exact mean scrubbed loss over every reference and every draw: no sampling at all.
+
+    For data sets of a few inputs; HypothesisError above `limit` combinations. Sampled results
+    must agree with it within their error.
+    """
+    plan = Plan(graph, hypothesis)
+    draws, weight = Sampler(hypothesis, inputs).enumerate(plan.sources, limit)
+    outputs = gather(plan, inputs, draws)
+    with torch.no_grad():
+        values = loss(outputs, targets[draws.refs]).double().cpu()
+    return float((values * weight).sum())
+
+
 def make_store(plan: Plan, inputs: Tensor, *, cost: Cost | None = None, chunk: int = 256) -> Store:
     """The clean activations a plan needs, over the data set; one pass, shared by every draw."""
     started = time.perf_counter()
@@ -184,6 +219,29 @@ def make_store(plan: Plan, inputs: Tensor, *, cost: Cost | None = None, chunk: i
         cost.cache_seconds += time.perf_counter() - started
         cost.cached += len(inputs) * _forward_size(plan.graph)
     return store
+
+
+def choose(plan: Plan, inputs: int, rows: int) -> tuple[str, str]:
+    """The cheaper of "gather" and "prefix" for so many rows of draws, and why if not gather."""
+    graph = plan.graph
+    prefix = 0
+    for bound in plan.nodes:
+        if bound.leaf and bound is not plan.root:
+            prefix += graph.depth(bound.needs, {})
+            continue
+        streams = {graph.stream(c, slot): None for c in bound.needs for slot in graph.slots(c)}
+        forwards = 1
+        if plan.hypothesis.unimportant == "separate":
+            forwards = len(plan.sources(bound.path))
+        prefix += forwards * graph.depth({}, streams) + len(bound.needs)
+    mixed = sum(len(b.needs) for b in plan.internal())
+    once = inputs * _forward_size(graph)
+    if once + rows * mixed <= rows * prefix:
+        return "gather", ""
+    return "prefix", (
+        f"engine prefix: storing clean activations of {inputs} inputs takes {once} component"
+        f" evaluations, more than they would save over {rows} rows"
+    )
 
 
 def _forward_size(graph: Graph) -> int:

@@ -30,9 +30,7 @@ def prefix(plan: Plan, inputs: Tensor, draws: Draws, *, cost: Cost | None = None
 
 
 class _Recursion:
-    def __init__(
-        self, plan: Plan, inputs: Tensor, draws: Draws, cost: Cost, *, full: bool
-    ) -> None:
+    def __init__(self, plan: Plan, inputs: Tensor, draws: Draws, cost: Cost, *, full: bool) -> None:
         self.plan, self.inputs, self.draws, self.cost, self.full = plan, inputs, draws, cost, full
         self.graph: Graph = plan.graph
 

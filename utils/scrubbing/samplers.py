@@ -6,8 +6,9 @@ the seed, the round of resampling and the node's path, so adding a branch moves 
 
 from __future__ import annotations
 
+import copy
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,11 +130,20 @@ class Draws:
         return len(self.refs)
 
 
+def joined(rounds: Sequence[Draws]) -> Draws:
+    """Several rounds of one hypothesis' draws, one after the other."""
+    first = rounds[0]
+    return Draws(
+        torch.cat([d.refs for d in rounds]),
+        {k: torch.cat([d.drawn[k] for d in rounds]) for k in first.drawn},
+        {k: torch.cat([d.others[k] for d in rounds]) for k in first.others},
+    )
+
+
 class Sampler:
     """Draws for one hypothesis over one data set [N, ...]; features are computed once.
 
     ids: [N], fixed names of the inputs: with them a shuffled data set gives the same draws.
-    classes: path -> Classes to use in place of the features', for nulls.
     """
 
     def __init__(
@@ -143,7 +153,6 @@ class Sampler:
         *,
         seed: int = 0,
         ids: Tensor | None = None,
-        classes: Mapping[str, Classes] | None = None,
     ) -> None:
         if len(inputs) < 1:
             raise EmptyClassError("The data set is empty, so there is nothing to draw.")
@@ -155,13 +164,16 @@ class Sampler:
         known: dict[Any, Classes] = {}
         self.classes: dict[str, Classes] = {}
         for path, node in hypothesis.nodes():
-            if classes is not None and path in classes:
-                self.classes[path] = classes[path]
-                continue
             if node.feature not in known:
                 known[node.feature] = classes_of(node.feature, inputs, path, self.order)
             self.classes[path] = known[node.feature]
         self.keys = _keys(hypothesis, self.classes)
+
+    def with_classes(self, classes: Mapping[str, Classes]) -> Sampler:
+        """The same draws, but with other classes at some paths; for nulls."""
+        other = copy.copy(self)
+        other.classes = {**self.classes, **classes}
+        return other
 
     def draw(self, refs: Tensor, round: int, separate: Callable[[str], list[str]]) -> Draws:
         """One round of resampling for the references [B]; `separate`: path -> components read."""

@@ -88,7 +88,8 @@ def test_starting_up_loads_nothing_heavy():
     [
         (["slove"], "slove"),
         (["solve"], "name"),
-        (["solve", "transformer"], "there is: cnn"),
+        (["solve", "transformer"], "there are: brackets, cnn"),
+        (["solve", "brackets", "--original"], "leave them out"),
         (["solve", "cnn", "--jsno"], "--jsno"),
         (["solve", "cnn", "extra"], "extra"),
         (["solve", "cnn", "--data", "here"], "--original"),
@@ -198,7 +199,7 @@ def test_solve_cnn_for_people(short_walk, capsys):
 def quick(monkeypatch):
     """`largest-digit` made in no time; the real recipes take a minute."""
 
-    def train(model, progress):
+    def train(model, progress, checkpoint):
         nn.init.constant_(model.weight, 0.5)
         progress(1, 2, 0.7)
         progress(2, 2, 0.1)
@@ -245,6 +246,23 @@ def test_installing_replaces_the_weights_and_their_record(quick, tmp_path, monke
     assert zoo.verify("largest-digit").parent == tmp_path / "weights"
     assert zoo.manifest()["largest-digit"]["figures"] == {"accuracy on uniform digits": 0.5}
     assert [p.name for p in tmp_path.iterdir()] == ["weights"]
+
+
+def test_solve_brackets_prints_a_verdict_and_writes_the_tree(tmp_path, monkeypatch, capsys):
+    from utils.challenges import brackets
+
+    whole = brackets.solve
+    monkeypatch.setattr(brackets, "solve", lambda model, step: whole(model, step, inputs=600))
+    assert main(["solve", "brackets", "--out", str(tmp_path), "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["verdict"] == "program and mechanism" and len(result["reasons"]) == 4
+    page, picture = (tmp_path / name for name in ("brackets.html", "brackets.png"))
+    assert result["files"] == [str(page), str(picture)]
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    text = page.read_text(encoding="utf-8")
+    assert "endings_test" in text and 'src="http' not in text
+    assert main(["solve", "brackets", "--out", str(picture)]) == 2
+    assert "--out" in capsys.readouterr().err
 
 
 def test_a_place_that_cannot_be_a_folder_is_refused_before_training(tmp_path, monkeypatch, capsys):

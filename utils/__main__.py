@@ -11,7 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -75,16 +75,24 @@ def doctor(data: Data = None, as_json: Json = False) -> None:
 
 @app.command()
 def solve(
-    name: Annotated[str, typer.Argument(help="Which challenge: cnn.")],
+    name: Annotated[str, typer.Argument(help="Which challenge: cnn or brackets.")],
     original: Annotated[
         bool, typer.Option("--original", help="The published network on MNIST; needs --data.")
     ] = False,
     data: Data = None,
+    out: Annotated[
+        Path, typer.Option(help="Folder for the pictures of the hypothesis (brackets).")
+    ] = Path("solved"),
     as_json: Json = False,
 ) -> None:
     """The reference walk through a challenge, from the network to a verdict with its evidence."""
-    if name != "cnn":
-        raise CourseError(f"There is no challenge {name!r} to solve; there is: cnn.")
+    if name not in ("cnn", "brackets"):
+        raise CourseError(f"There is no challenge {name!r} to solve; there are: brackets, cnn.")
+    if name == "brackets":
+        if original or data is not None:
+            raise CourseError("--original and --data belong to `solve cnn`: leave them out.")
+        _solve_brackets(out, as_json)
+        return
     if data is not None and not original:
         raise CourseError("--data is only used together with --original: add that, or leave both.")
     if original:
@@ -126,6 +134,46 @@ def solve(
     print("\nNow find it yourself: python -m jupyter lab notebooks/00_start_here.ipynb")
 
 
+def _solve_brackets(out: Path, as_json: bool) -> None:
+    _folder(out)
+    with _steps(as_json) as step:
+        step("loading PyTorch and TransformerLens")
+        import torch
+
+        from utils.challenges import brackets
+        from utils.models import zoo
+        from utils.scrubbing import save_html, save_png, text_tree
+
+        torch.set_num_threads(1)
+        solution = brackets.solve(zoo.load("brackets"), step)
+        best = solution.scrubbed["both ends, refined"]
+        page, picture = out / "brackets.html", out / "brackets.png"
+        step("drawing the hypothesis")
+        save_html(best.hypothesis, str(page), best)
+        save_png(best.hypothesis, str(picture), best)
+    if as_json:
+        _print_json({**solution.as_dict(), "files": [str(page), str(picture)]})
+        return
+    print(solution.agreement, end="\n\n")
+    print(text_tree(best.hypothesis), end="\n\n")
+    for report in solution.scrubbed.values():
+        print(report, end="\n\n")
+    print(solution.necessity, end="\n\n")
+    print(f"VERDICT: {solution.verdict}")
+    for reason in solution.reasons:
+        print(f"  - {reason}")
+    print(f"\nThe tree was written to {page} and {picture}.")
+
+
+def _folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)  # before the minutes of work, not after
+    except OSError as error:
+        raise CourseError(
+            f"{out} cannot be a folder ({error.strerror}): name another with --out."
+        ) from error
+
+
 @app.command()
 def retrain(
     name: Annotated[str, typer.Argument(help="A shipped network, as `doctor` counts them.")],
@@ -144,12 +192,7 @@ def retrain(
 
     if name not in RECIPES:
         raise CourseError(f"There is no network {name!r}; there are: {', '.join(sorted(RECIPES))}.")
-    try:
-        out.mkdir(parents=True, exist_ok=True)  # before the minutes of training, not after
-    except OSError as error:
-        raise CourseError(
-            f"{out} cannot be a folder ({error.strerror}): name another with --out."
-        ) from error
+    _folder(out)
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -166,6 +209,8 @@ def retrain(
     shipped = zoo.manifest().get(name, {}).get("figures", {})
     if install:
         path = zoo.install(name, model, figures)
+        with suppress(OSError):
+            out.rmdir()  # it was for the checkpoint alone, unless something else is in it
     else:
         path = out / f"{name}.safetensors"
         zoo.save(model, path)

@@ -76,7 +76,8 @@ def test_figures_are_poor_for_a_network_that_was_not_trained(measured, name):
     """Else the figures would not show that anything was learned."""
     torch.manual_seed(0)
     untrained = RECIPES[name].figures(RECIPES[name].build().eval())
-    assert max(untrained.values()) < min(measured[name].values()) - 0.3
+    # the first figure is over all inputs; a network that always says "no" is right on some kinds
+    assert next(iter(untrained.values())) < min(measured[name].values()) - 0.3
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -164,7 +165,7 @@ def test_installing_replaces_one_network_and_leaves_the_others(networks, copied)
 def test_retraining_uses_one_thread_and_gives_the_rest_back(monkeypatch, fails):
     threads = []
 
-    def train(model, progress):
+    def train(model, progress, checkpoint):
         threads.append(torch.get_num_threads())
         model.train()
         progress(1, 1, 0.0)

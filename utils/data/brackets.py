@@ -82,6 +82,17 @@ def horizon_test(tokens: Tensor) -> Tensor:
     return heights(tokens).amin(1) >= 0
 
 
+def endings_test(tokens: Tensor) -> Tensor:
+    """Whether no ending of the string holds more opens than closes: [n] bool.
+
+    The horizon test from the other end. Together the two imply equal counts: the whole string is
+    a beginning and an ending.
+    """
+    height = heights(tokens)
+    before = torch.cat([torch.zeros_like(height[:, :1]), height[:, :-1]], 1)
+    return (height[:, -1:] - before).amax(1) <= 0
+
+
 def starts_open(tokens: Tensor) -> Tensor:
     """Whether the first bracket opens: [n] bool."""
     return tokens[:, 1] == OPEN

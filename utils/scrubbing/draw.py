@@ -66,13 +66,16 @@ def tree(hypothesis: Hypothesis, report: ScrubReport | None = None) -> Figure:
         figure.add_trace(
             Scatter(
                 x=[places[p][0] for p in paths], y=[places[p][1] for p in paths],
-                mode="markers+text", name=names[kind],
+                mode="markers", name=names[kind],
                 marker={"size": 18, "color": colour, "line": {"color": "#333", "width": 1.5}},
-                text=[_caption(p, nodes) for p in paths], textposition="bottom center",
-                textfont={"size": 11},
                 hovertext=[_hover(p, nodes, report) for p in paths], hoverinfo="text",
                 cliponaxis=False,
             )
+        )  # fmt: skip
+    for path, (across, up) in places.items():  # a white ground, so that no line crosses a name
+        figure.add_annotation(
+            x=across, y=up, yshift=-12, yanchor="top", text=_caption(path, nodes), showarrow=False,
+            bgcolor="white", borderpad=1, font={"size": 11, "color": "#222"},
         )  # fmt: skip
     width = max(p[0] for p in places.values()) + 1
     depth = -min(p[1] for p in places.values())
@@ -82,11 +85,30 @@ def tree(hypothesis: Hypothesis, report: ScrubReport | None = None) -> Figure:
     figure.update_layout(
         title=title, template="plotly_white", width=int(max(640, 130 * width)),
         height=int(220 + 130 * depth), margin={"l": 30, "r": 30, "t": 80, "b": 30},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
+        legend={"orientation": "h", "y": -0.02, "yanchor": "top", "x": 0},
     )  # fmt: skip
     figure.update_xaxes(visible=False, range=[-0.7, width - 0.3])
     figure.update_yaxes(visible=False, range=[-depth - 0.7, 0.4])
     return figure
+
+
+def save_html(hypothesis: Hypothesis, path: str, report: ScrubReport | None = None) -> None:
+    """A page that needs no network: the figure, the tree as text, and the report's tables."""
+    import html
+
+    drawing = tree(hypothesis, report).to_html(full_html=False, include_plotlyjs=True)
+    tables = "" if report is None else report._repr_html_()
+    page = (
+        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
+        f"<title>{html.escape(hypothesis.name)}</title><style>"
+        "body{font-family:sans-serif;margin:1.5em;max-width:70em}td,th{padding:.15em .6em}"
+        "table{border-collapse:collapse;margin:1em 0}tr{border-bottom:1px solid #ddd}"
+        "pre{overflow-x:auto}</style></head><body>"
+        f"{drawing}<h2>The same as text</h2><pre>{html.escape(text_tree(hypothesis, report))}</pre>"
+        f"{tables}</body></html>"
+    )
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(page)
 
 
 def save_png(hypothesis: Hypothesis, path: str, report: ScrubReport | None = None) -> None:
@@ -107,8 +129,8 @@ def save_png(hypothesis: Hypothesis, path: str, report: ScrubReport | None = Non
         kind = _kind(nodes[where]) if where else "exact"
         axes.scatter([x], [y], s=170, color=colours[kind], edgecolor="#333", zorder=2)
         label = _caption(where, nodes).replace("<br>", "\n")
-        axes.text(x, y - 0.13, label, ha="center", va="top", fontsize=8, zorder=3,
-                  bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.85})  # fmt: skip
+        box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.85}
+        axes.text(x, y - 0.13, label, ha="center", va="top", fontsize=8, zorder=3, bbox=box)
     title = f"{hypothesis.name} (unimportant inputs: {hypothesis.unimportant})"
     if report is not None:
         title += f"\nloss recovered {report.recovered.text(report.report.digits)}"

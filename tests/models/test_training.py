@@ -1,11 +1,18 @@
 """The training loops on problems small enough to check by hand."""
 
+import contextlib
+
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
 
-from utils.models.training import train_classifier, train_language
+from utils.models.training import (
+    Checkpoint,
+    CheckpointError,
+    train_classifier,
+    train_language,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -117,3 +124,80 @@ def test_the_sequence_loop_repeats_bit_for_bit():
     first, second = train_sequence(), train_sequence()
     assert torch.equal(weights(first[0]), weights(second[0])) and first[1] == second[1]
     assert not torch.equal(weights(first[0]), weights(train_sequence(weight_decay=0.5)[0]))
+
+
+# --- going on after an interruption ------------------------------------------------------------
+
+
+def language(steps, checkpoint=None, stop_at=None):
+    torch.manual_seed(0)
+    model = nn.Linear(3, 2)
+    seen = []
+
+    def batch(step):
+        if step == stop_at:
+            raise KeyboardInterrupt
+        seen.append(step)
+        generator = torch.Generator().manual_seed(step)
+        return (torch.randn(8, 3, generator=generator),)
+
+    def loss(x):
+        return (model(x) - x[:, :2]).pow(2).mean()
+
+    with contextlib.suppress(KeyboardInterrupt):
+        train_language(model, batch, loss, steps=steps, max_lr=0.05, checkpoint=checkpoint)
+    return model.state_dict(), seen
+
+
+def classifier(epochs, checkpoint=None, stop_at=None):
+    torch.manual_seed(0)
+    model = nn.Linear(3, 2)
+    seen = []
+
+    def data(epoch):
+        if epoch == stop_at:
+            raise KeyboardInterrupt
+        seen.append(epoch)
+        generator = torch.Generator().manual_seed(epoch)
+        x = torch.randn(50, 3, generator=generator)
+        return x, (x[:, 0] > 0).long()
+
+    options = {"epochs": epochs, "batch_size": 8, "max_lr": 0.05, "checkpoint": checkpoint}
+    with contextlib.suppress(KeyboardInterrupt):
+        train_classifier(model, data, **options)
+    return model.state_dict(), seen
+
+
+@pytest.mark.parametrize("training", [language, classifier])
+def test_an_interrupted_training_goes_on_to_the_same_weights(training, tmp_path):
+    keeper = Checkpoint(tmp_path / "here.checkpoint", seconds=0)
+    whole, _ = training(12)
+    _, before = training(12, keeper, stop_at=7)
+    assert keeper.path.is_file() and before == list(range(7))
+    resumed, after = training(12, Checkpoint(keeper.path, seconds=0))
+    assert min(after[1:]) >= 7 and after[-1] == 11
+    assert all(torch.equal(whole[k], resumed[k]) for k in whole)
+    assert [p.name for p in tmp_path.iterdir()] == ["here.checkpoint"]
+    keeper.remove()
+    keeper.remove()  # once is as good as twice
+    assert not keeper.path.exists()
+
+
+def test_checkpoints_are_written_now_and_then(tmp_path):
+    language(12, Checkpoint(tmp_path / "rare", seconds=1000))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("damage", ["text", "other length", "other model"])
+def test_a_checkpoint_that_does_not_fit_is_named_and_kept(damage, tmp_path):
+    path = tmp_path / "here.checkpoint"
+    language(12, Checkpoint(path, seconds=0), stop_at=3)
+    if damage == "text":
+        path.write_text("not a checkpoint")
+    elif damage == "other model":
+        saved = torch.load(path, weights_only=True)
+        saved["model"] = {"weight": torch.zeros(9, 9)}
+        torch.save(saved, path)
+    with pytest.raises(CheckpointError, match="here.checkpoint.*Delete"):
+        language(13 if damage == "other length" else 12, Checkpoint(path))
+    assert path.is_file()

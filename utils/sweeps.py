@@ -6,7 +6,7 @@ Import `sweep` from `utils.sites`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -30,69 +30,96 @@ if TYPE_CHECKING:
 def sweep(
     model: nn.Module,
     inputs: Tensor,
-    sites: Sequence[Site],
-    values: Sequence[Value] | float | Callable[[Tensor], Tensor],
+    sites: Sequence[Site | Sequence[Site]],
+    values: Sequence[Value | Sequence[Value]] | float | Callable[[Tensor], Tensor],
     *,
     metric: Callable[[Tensor], Tensor] | None = None,
     batch_size: int = 64,
     allow_unchanged: bool = False,
 ) -> Tensor:
-    """Try many single-Site edits, each alone, as row blocks of few large forwards.
+    """Try many edits, each alone, as row blocks of few large forwards.
 
-    `values`: one for each site, or one number or function for all of them. Each forward holds at
-    most `batch_size` rows. On a native TransformerBridge the layers below a site are not computed
-    again: its rows join the batch at its own block, with the clean residual stream, after a check
-    on one row that this gives the model's own output.
+    `sites`: an entry that is a sequence of Sites is one edit at all of them together; its entry of
+    `values` then holds one for each. `values` may also be one number or function for all.
+    Each forward holds at most `batch_size` rows. On a native TransformerBridge the layers below a
+    site are not computed again: its rows join the batch at its own block, with the clean residual
+    stream, after a check on one row that this gives the model's own output.
 
     Returns [site, batch, ...]: the outputs, or whatever `metric(output)` makes of each site's
     [batch, ...] (it keeps memory small). No gradients. Raises as `run` does; `UnchangedError`
     names the sites that changed nothing.
     """
-    sites = list(sites)
-    if not sites:
+    if not len(sites):
         raise SiteError("A sweep needs at least one Site.")
-    check(model, inputs, sites)
     if batch_size < 1:
         raise SiteError(f"batch_size must be 1 or more, got {batch_size}.")
-    if callable(values) or isinstance(values, int | float):
-        values = [values] * len(sites)
-    if len(values) != len(sites):
-        raise SiteError(f"A sweep over {len(sites)} sites was given {len(values)} values.")
-    whole = [Edit(site, value) for site, value in zip(sites, values, strict=True)]
+    whole = _groups(sites, values)
+    check(model, inputs, [edit.site for group in whole for edit in group])
     blocks = list(chunks(len(inputs), batch_size))
     pieces: list[list[Tensor]] = [[] for _ in sites]
     rows_out: list[Tensor | None] = [None] * len(sites)
     with eval_mode(model):
-        starts = _starts(model, inputs, sites, batch_size)
-        layers = [_layer(site.hook) if _layer(site.hook) in starts else None for site in sites]
+        starts = _starts(model, inputs, [e.site for g in whole for e in g], batch_size)
+        layers = [_entry([_layer(edit.site.hook) for edit in group], starts) for group in whole]
         late = sorted((i for i, at in enumerate(layers) if at is not None), key=layers.__getitem__)
         full = [i for i, at in enumerate(layers) if at is None]
         for members in (full, late):
             jobs = [(i, rows) for i in members for rows in blocks]
             for pack in _packs(jobs, batch_size):
-                edits, first = [], 0
+                edits, spans, first = [], [], 0
                 entries: dict[int | None, list[Tensor]] = {}
                 for i, rows in pack:
                     size = rows.stop - rows.start
-                    value = rows_of(whole[i], rows, len(inputs))
-                    edits.append(Edit(sites[i], value, slice(first, first + size)))
+                    for edit in whole[i]:
+                        value = rows_of(edit, rows, len(inputs))
+                        edits.append((edit, Edit(edit.site, value, slice(first, first + size))))
+                    spans.append(slice(first, first + size))
                     first += size
                     source = inputs if layers[i] is None else starts[layers[i]]
                     entries.setdefault(layers[i], []).append(source[rows])
                 enter = {layer: torch.cat(parts) for layer, parts in entries.items()}
                 given = enter.get(None, enter)  # a pack never mixes the two
-                output = forward(model, given, edits, ()).output
-                for (i, _), edit in zip(pack, edits, strict=True):
-                    whole[i].changed |= edit.changed
-                    pieces[i].append(output[edit.rows])
+                output = forward(model, given, [made for _, made in edits], ()).output
+                for edit, made in edits:
+                    edit.changed |= made.changed
+                for (i, _), span in zip(pack, spans, strict=True):
+                    pieces[i].append(output[span])
                     if len(pieces[i]) == len(blocks):
                         done = torch.cat(pieces[i])
                         # a metric may return a view, which would keep the whole output alive
                         rows_out[i] = metric(done).clone() if metric else done
                         pieces[i] = []
     if not allow_unchanged:
-        refuse_unchanged(whole)
+        refuse_unchanged([e for g in whole if not any(x.changed for x in g) for e in g])
     return torch.stack(rows_out)  # type: ignore[arg-type]
+
+
+def _groups(sites: Sequence[Any], values: Any) -> list[list[Edit]]:
+    """One list of edits for each entry of `sites`."""
+    from utils.sites import Site
+
+    if callable(values) or isinstance(values, int | float):
+        values = [values if isinstance(site, Site) else [values] * len(site) for site in sites]
+    if len(values) != len(sites):
+        raise SiteError(f"A sweep over {len(sites)} sites was given {len(values)} values.")
+    groups = []
+    for site, value in zip(sites, values, strict=True):
+        if isinstance(site, Site):
+            groups.append([Edit(site, value)])
+            continue
+        if not len(site):
+            raise SiteError("An entry of the sweep is empty: it holds no Site.")
+        if isinstance(value, Tensor | int | float) or callable(value) or len(value) != len(site):
+            raise SiteError(f"{len(site)} Sites changed together need as many values, in a list.")
+        groups.append([Edit(s, v) for s, v in zip(site, value, strict=True)])
+    return groups
+
+
+def _entry(layers: list[int | None], starts: dict[int, Tensor]) -> int | None:
+    """The block at which a group's rows may join: the lowest it touches; None is the input."""
+    if any(layer is None or layer not in starts for layer in layers):
+        return None
+    return min(layer for layer in layers if layer is not None)
 
 
 def _layer(hook: str) -> int | None:

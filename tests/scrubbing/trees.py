@@ -32,7 +32,7 @@ def network(kind: str) -> TransformerGraph:
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
         for p in model.original_model.parameters():
-            p.copy_(torch.randn(p.shape, generator=generator) * 0.5)
+            p.copy_(torch.randn(p.shape, generator=generator))
     model.eval().requires_grad_(False)
     return TransformerGraph(model, tokens(), answer=0 if kind == "bidirectional" else -1)
 

@@ -1,0 +1,63 @@
+"""A challenge: a network trained on a secret program, and what a solver may know of it.
+
+Nothing here knows the program. A network of the course, the original one and a folder made by
+`python -m utils challenge new` all become a `Challenge`, and the judge needs no more than that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from utils.hooked import eval_mode
+from utils.scrubbing import Graph
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Inputs on which a challenge is judged. None of them was trained on, unless the card says so.
+
+    inputs: [n, ...], what the network reads. groups: [n], inputs that are copies of one original
+        (the scan an image was made from) share a number, and intervals resample whole groups.
+    """
+
+    inputs: Tensor
+    groups: Tensor
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+
+@dataclass(frozen=True)
+class Challenge:
+    """A network to explain.
+
+    family: "cnn", "pairs" or "sequence". model: hooked, in eval mode. draw: (n, seed) -> Sample of
+    that size, or of the whole domain where that is smaller. graph: inputs -> the network as a graph
+    of components, for scrubbing. read: the network's output -> logits [n, classes].
+    given: what a solver was handed beside the network (a clue image, say). card: the public facts,
+    as JSON may hold them.
+    """
+
+    name: str
+    family: str
+    model: nn.Module
+    draw: Callable[[int, int], Sample]
+    graph: Callable[[Tensor], Graph]
+    read: Callable[[Tensor], Tensor] = lambda output: output
+    given: Mapping[str, Tensor] = field(default_factory=dict)
+    card: Mapping[str, Any] = field(default_factory=dict)
+
+    def logits(self, inputs: Tensor, batch_size: int = 2000) -> Tensor:
+        """What the network says, [n, classes]."""
+        with eval_mode(self.model), torch.no_grad():
+            parts = [self.read(self.model(part)) for part in inputs.split(batch_size)]
+        return torch.cat(parts)
+
+    def predict(self, inputs: Tensor) -> Tensor:
+        """The class it gives each input, [n] int64."""
+        return self.logits(inputs).argmax(-1)

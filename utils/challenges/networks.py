@@ -135,7 +135,7 @@ class Setting:
 class Images(Setting):
     """28x28 digits and the CNN of Challenge 1."""
 
-    effort = Effort(epochs=12, rows=25_000, batch_size=125, max_lr=0.005)
+    effort = Effort(epochs=14, rows=25_000, batch_size=125, max_lr=0.005)
 
     def materials(self, program: Program, seed: int, *, clue: bool) -> dict[str, Tensor]:
         scans = images.scans(program.constants)

@@ -1,4 +1,4 @@
-"""`python -m utils challenge ...`: make a sealed challenge, and open one with its key."""
+"""`python -m utils challenge ...`: make a sealed challenge, judge an explanation, open it."""
 
 from __future__ import annotations
 
@@ -116,3 +116,48 @@ def reveal(
             "The planted region is left out of these figures; in it the network was right on"
             f" {found.key['figures']['accuracy_in_region']:.3f}."
         )
+
+
+@app.command()
+def judge(
+    folder: Annotated[Path, typer.Argument(help="Folder of the challenge.")],
+    explanation: Annotated[
+        Path, typer.Option(help="Python file that ends in `explanation = Explanation([...])`.")
+    ],
+    key: Annotated[
+        Path | None, typer.Option(help="The key: compare with the secret labels as well.")
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=1, help="Limit for each step and batch.")] = 60.0,
+    memory: Annotated[int, typer.Option(min=1024, help="Limit in MiB, torch included.")] = 4096,
+    as_json: Json = False,
+) -> None:
+    """Try an explanation: program, bits, sufficiency, necessity, and one verdict with reasons.
+
+    The file runs in a process of its own with limits of time and memory. It may import torch, and
+    Explanation, Step and Site; what was handed out it finds as `given["name"]`.
+    """
+    if not explanation.is_file():  # told at once, before anything heavy is loaded
+        raise CourseError(
+            f"There is no file {explanation}; name the Python file of the explanation."
+        )
+    with steps(as_json) as step:
+        step("loading PyTorch and TransformerLens")
+        import torch
+
+        from utils.challenges import seal
+        from utils.challenges.judge import judge as judged
+        from utils.challenges.submission import submitted
+
+        torch.set_num_threads(1)
+        challenge = seal.load(folder)
+        labels = None
+        if key is not None:
+            step("checking the key")
+            labels = seal.reveal(folder, key).program.labels
+        step("starting the explanation in a process of its own")
+        with submitted(explanation, challenge.given, seconds=seconds, memory_mb=memory) as mine:
+            verdict = judged(challenge, mine, labels=labels, progress=step)
+    if as_json:
+        print_json(verdict.as_dict())
+        return
+    print(verdict)

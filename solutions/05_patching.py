@@ -212,11 +212,19 @@ for test, bad in corrupted.items():
         shares[test, direction] = lab.use(
             "5.3", share, values, *map(score, ends), name=f"{test} {direction}"
         )
+
+
+def two(value) -> str:
+    """Two decimals, and no minus before zero."""
+    text = f"{float(value):.2f}"
+    return text.lstrip("-") if float(text) == 0 else text
+
+
 print("share of the effect    beginnings broken    endings broken")
 print("at START               noise  denoise       noise  denoise")
 for n, name in enumerate([*parts, *several]):
-    row = [f"{shares[key][n]:5.2f}" for key in shares]
-    print(f"{name:<22} {row[0]}  {row[1]:>7}       {row[2]}  {row[3]:>7}")
+    row = [two(shares[key][n]) for key in shares]
+    print(f"{name:<22} {row[0]:>5}  {row[1]:>7}       {row[2]:>5}  {row[3]:>7}")
 
 # %% [markdown]
 # Read the left half first. One head carries the beginnings test: `a2.h1`, with `m2`, which reads
@@ -357,12 +365,13 @@ table = []
 for axis, (direction, values) in zip(axes, tables.items(), strict=True):
     shown = (values.mean(-1) - first[direction][0].mean()) / (
         first[direction][1].mean() - first[direction][0].mean())  # fmt: skip
-    _ = axis.imshow(shown, cmap="Blues", vmin=0, vmax=1)
+    _ = axis.imshow(shown.numpy(), cmap="Blues", vmin=0, vmax=1)
     for i in range(8):
         for j in range(8):
             colour = "white" if shown[i, j] > 0.6 else "black"
-            number = f"{abs(shown[i, j]) if abs(shown[i, j]) < 0.005 else shown[i, j]:.2f}"
-            _ = axis.text(j, i, number, ha="center", va="center", color=colour, fontsize=8)
+            _ = axis.text(
+                j, i, two(shown[i, j]), ha="center", va="center", color=colour, fontsize=8
+            )
         row = {"direction": direction, "part": before[i], "alone": shown[i, i].item()}
         table.append({**row, "with a2.h1": shown[i, 7].item()})
     _ = axis.set(title=f"{direction}: share, two parts patched", xticks=range(8), yticks=range(8))
@@ -423,8 +432,7 @@ for name in ("a0.h0", "a2.h1"):
             values = patch(checker, good, flipped, [part(name)], direction=direction,
                            metric=metric, batch_size=500, allow_unchanged=True)  # fmt: skip
             a, b = score(pair[0]).mean(), score(pair[1]).mean()
-            value = ((values.mean() - a) / (b - a)).item()
-            cells.append(f"{value if abs(value) > 0.005 else 0.0:6.2f}")
+            cells.append(f"{two((values.mean() - a) / (b - a)):>6}")
         print(f"{name} {direction:<22}", "".join(cells))
 
 # %% [markdown]
@@ -514,7 +522,7 @@ for place in (12, 20):
     for direction in ("noise", "denoise"):
         grid = maps[place, direction]
         cells = [grid[1, place], grid[1, 24], grid[2, place], grid[2, 24], grid[5, 0]]
-        numbers = [f"{v.item() if abs(v) > 0.005 else 0.0:.2f}" for v in cells]
+        numbers = [two(value) for value in cells]
         print(f"{place:<4}{direction:<8}{numbers[0]:>17}{numbers[1]:>8}{numbers[2]:>16}"
               f"{numbers[3]:>8}{numbers[4]:>17}")  # fmt: skip
 
@@ -579,9 +587,9 @@ print(f"a2.h0 noised: {lost:.1f} logits lost, {(weak < 0).double().mean():.2f} o
 # %% [markdown]
 # Accuracy is a threshold. It is blind for the first third of the way, then jumps. The probability
 # is hardly better: between logit differences of 7 and 4 it moves from .999 to .98. The line under
-# the figure is the same thing in the wild: noising `a2.h0` takes most of a logit away, in accuracy
-# it is 0.00, and you would have written "no effect". Use a metric that is linear in the logits, then
-# say in accuracy what it means.
+# the figure is the same thing in the wild: noising `a2.h0` takes a whole logit away. In
+# accuracy that is 0.00, and you would have written "no effect". Use a metric that is linear in the
+# logits, then say in accuracy what it means.
 #
 # ### Slopes
 #
@@ -693,8 +701,7 @@ def path_share(good: Tensor, bad: Tensor, sender: str, receivers, direction: str
     output = patch_path(checker, good, bad, part(sender), receivers, direction=direction)
     a, b = score(good).mean(), score(bad).mean()
     a, b = (a, b) if direction == "noise" else (b, a)
-    value = ((metric(output).mean() - a) / (b - a)).item()
-    return value if abs(value) > 0.005 else 0.0
+    return ((metric(output).mean() - a) / (b - a)).item()
 
 
 into = {n: [Site(f"blocks.{n}.mlp.hook_pre", position=0)] for n in (0, 2)}
@@ -703,11 +710,12 @@ print("beginnings broken: a2.h1 to the answer  to m2  sum of both  whole effect"
 for direction in ("noise", "denoise"):
     found = [path_share(clean, bad, "a2.h1", to, direction) for to in (None, into[2])]
     whole = shares["beginnings", direction][parts.index("a2.h1")].item()
-    print(f"{direction:<18}{found[0]:>19.2f}{found[1]:>7.2f}{sum(found):>13.2f}{whole:>14.2f}")
+    cells = [two(value) for value in (*found, sum(found), whole)]
+    print(f"{direction:<18}{cells[0]:>19}{cells[1]:>7}{cells[2]:>13}{cells[3]:>14}")
 print("\nfirst bracket flipped: a0.h0 to the answer  to m0  to m2  to the query of a2.h1")
 ways = (None, into[0], into[2], query)
-found = [path_share(good_first, bad_first, "a0.h0", to, "noise") for to in ways]
-print(f"noise{found[0]:>36.2f}{found[1]:>7.2f}{found[2]:>7.2f}{found[3]:>24.2f}")
+cells = [two(path_share(good_first, bad_first, "a0.h0", to, "noise")) for to in ways]
+print(f"noise{cells[0]:>36}{cells[1]:>7}{cells[2]:>7}{cells[3]:>24}")
 
 # %% [markdown]
 # The lower line is path patching at its best. `a0.h0` alone flips the answer, and all of that goes
@@ -844,8 +852,9 @@ tracing_report("over", "swap")
 for title, how in traced:
     result = traced[title, how]
     numbers = [result.total.mean().item(), *result.average()[:3].tolist()]
-    print(f"{title:<6}{how:<6} total {numbers[0]:6.1f}   above {numbers[1]:5.1f}   "
-          f"below {numbers[2]:6.1f}   other {numbers[3]:4.1f}")  # fmt: skip
+    numbers = [f"{round(number) + 0:>4}" for number in numbers]  # logits; + 0: no minus before 0
+    print(f"{title:<6}{how:<6} total {numbers[0]}   above {numbers[1]}   below {numbers[2]}   "
+          f"other {numbers[3]}")  # fmt: skip
 
 # %% [markdown]
 # With a swap the trace finds the detector that lesson 02 named, each for its own images, and
@@ -883,8 +892,7 @@ for direction, (a, b) in to_class.items():
 names = ["total", *[f"by way of {name}" for name in branches], "sum of the paths",
          "sum over all channels"]  # fmt: skip
 for name, x, y in zip(names, lines["noise"], lines["denoise"], strict=True):
-    cells = [f"{v.item() if abs(v) > 0.005 else 0.0:.2f}" for v in (x, y)]
-    print(f"{name:<22} {cells[0]:>5}  {cells[1]:>7}")
+    print(f"{name:<22} {two(x):>5}  {two(y):>7}")
 
 # %%
 neurons = [Site("hook_fc1", neuron=n) for n in range(200)]

@@ -129,7 +129,7 @@ def maps(
         interactive.update_yaxes(autorange="reversed", row=n + 1, col=1)
         interactive.update_xaxes(type="category", row=n + 1, col=1)
         axis = axes[n][0]
-        image = axis.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
+        image = axis.imshow(values.numpy(), cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
         axis.set_title(title, fontsize=10)
         axis.set_yticks(range(len(rows)), rows, fontsize=8)
         axis.set_xticks(range(len(columns)), columns, fontsize=7)

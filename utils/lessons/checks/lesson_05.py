@@ -308,19 +308,19 @@ def check_share(answer: Any, lab: Any) -> str | None:
         raise CheckFailed("start and target are exchanged: no effect must give 0, all of it 1.")
     if like(*wanted.abs().tolist()):
         raise CheckFailed("keep the sign: a patch can move the metric the wrong way.", credit=0.25)
+    if like(*((values - start) / (target - start)).mean(-1).tolist()):
+        raise CheckFailed(
+            "this is the mean of the pairs' ratios, in which a pair with hardly any gap decides. "
+            "Average first, then divide.",
+            credit=0.5,
+        )
     expect_close(found, wanted, name="the share", hint="(patched - start) / (target - start).")
     # a pair whose gap is nearly nothing must not decide
     start, target = torch.tensor([0.0, 0.0, 0.0]), torch.tensor([4.0, 4.0, 0.01])
     found = expect_tensor(
         call(answer, torch.tensor([[2.0, 2.0, 1.0]]), start, target), (1,), name="the share"
     ).double()
-    if found[0] > 1:
-        raise CheckFailed(
-            "this is the mean of the pairs' ratios, and one pair with hardly any gap decided it. "
-            "Average first, then divide.",
-            credit=0.5,
-        )
-    expect_close(found, [5 / 8.01], name="the share")
+    expect_close(found, [5 / 8.01], name="the share", hint="Average first, then divide.")
     one = expect_tensor(call(answer, torch.tensor([2.0, 2.0, 1.0]), start, target), (), name="the "
                         "share of a single row of values")  # fmt: skip
     expect_close(one, 5 / 8.01, name="the share of a single row of values")

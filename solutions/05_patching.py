@@ -214,9 +214,9 @@ for test, bad in corrupted.items():
         )
 
 
-def two(value) -> str:
-    """Two decimals, and no minus before zero."""
-    text = f"{float(value):.2f}"
+def two(value, digits: int = 2) -> str:
+    """Fixed decimals, and no minus before zero."""
+    text = f"{float(value):.{digits}f}"
     return text.lstrip("-") if float(text) == 0 else text
 
 
@@ -235,8 +235,10 @@ for n, name in enumerate([*parts, *several]):
 #
 # Think of alarms. A part that says "this fails" rings. To empty a quiet house, ring one alarm. To
 # calm a house where several ring, silence them all. Noising rings one; denoising silences one.
-# Where several parts tell the same fault, noising finds each of them and denoising finds none.
-# Neither is wrong. They answer different questions, and you need both to see redundancy.
+# Where several parts tell the same fault, noising finds each of them, and denoising may find none.
+# So "necessary" was too simple: noising `m0` does harm because a *wrong* value there is heard, not
+# because the network could not do without a right one. Neither direction is the true one. They
+# answer different questions, and you need both to see redundancy.
 #
 # Mind the names. Had you called the *unbalanced* string clean, the two columns would change places.
 # "Noising" and "denoising" say which way you go, not which run is good.
@@ -381,7 +383,7 @@ figure.tight_layout()
 lab.figure(
     figure,
     alt="Two tables of shares for pairs of parts. Noising: a0.h0, m0 and a2.h1 each reach 1 alone. "
-    "Denoising: nothing reaches more than .25 alone; a0.h0 or m0 with a2.h1 reach over .8.",
+    "Denoising: nothing reaches more than .3 alone; a0.h0 or m0 with a2.h1 reach over .8.",
     table=table,
     digits=2,
 )
@@ -417,7 +419,7 @@ Report("First bracket flipped: two alarms for one fault", rows, {"pairs": 100}, 
 # it *is* what `a0.h0` says, one step later. Any other part in its place leaves you between .19 and
 # .40, near what `a2.h1` does alone.
 #
-# `a0.h0` is a specialist. Does it look at the first bracket only? Flip every place in turn:
+# Is `a0.h0` a specialist for the first bracket? Flip other places:
 
 # %%
 print("place flipped, open to close:   1     2     3     8    13    18    23")
@@ -438,7 +440,8 @@ for name in ("a0.h0", "a2.h1"):
 # %% [markdown]
 # All of it at place 1, nothing anywhere else. In the table of section 2 this head had .10, which
 # reads as "matters a little". In truth it matters completely, for one pair in twelve. **An average
-# effect is an average over your pairs**, and a mild average is often a strong effect that is rare.
+# effect is an average over your pairs**, and a mild average may be a strong effect that is rare.
+# (Where does its .11 in the other half of that table come from? You have all you need to find out.)
 #
 # ## 4 · Where: heads and positions
 #
@@ -690,8 +693,6 @@ lab.check("5.7", direct)
 
 # %%
 everything = [Site(f"blocks.{n}.{h}") for n in range(3) for h in ("attn.hook_z", "hook_mlp_out")]
-
-
 output = lab.use("5.7", lambda *x: direct(checker, *x, everything), clean, bad, part("a2.h1"))
 by_hand = (metric(output) - start).mean() / (target - start).mean()
 print(f"a2.h1, direct path, by hand: {by_hand:.2f}")
@@ -796,13 +797,12 @@ by_swap.report(list(places), digits=1)
 # bracket.
 #
 # Neither trace contains an error. A noised embedding is neither bracket. It does damage on both
-# sides, which is why the heads of *both* tests come out, and it leaves the network half convinced,
-# in the middle of the curve of section 5, where any repair helps. The swapped embedding is a clear
-# "close". The alarm rings in many places, and one place restored at the bracket does not silence
-# the rest. The noise asks what helps a
-# confused network; the swap asks what carries "open instead of close". If your claim is about the
-# second, noise is the wrong experiment. Zhang and Nanda report that the
-# two can disagree on large models as well.
+# sides, which is why the heads of *both* tests come out, and the damage is small, so that many a
+# single repair makes up for half of it. The swapped embedding is a clear "close". The alarm rings
+# in many places, and one place restored at the bracket does not silence the rest. The noise asks
+# what helps a confused network; the swap asks what carries "open instead of close". If your claim
+# is about the second, noise is the wrong experiment. Zhang and Nanda report that the two can
+# disagree on large models as well.
 #
 # ## 8 · The same calls on a CNN
 #
@@ -852,18 +852,17 @@ tracing_report("over", "swap")
 for title, how in traced:
     result = traced[title, how]
     numbers = [result.total.mean().item(), *result.average()[:3].tolist()]
-    numbers = [f"{round(number) + 0:>4}" for number in numbers]  # logits; + 0: no minus before 0
+    numbers = [f"{two(number, digits=1):>5}" for number in numbers]  # logits
     print(f"{title:<6}{how:<6} total {numbers[0]}   above {numbers[1]}   below {numbers[2]}   "
           f"other {numbers[3]}")  # fmt: skip
 
 # %% [markdown]
 # With a swap the trace finds the detector that lesson 02 named, each for its own images, and
-# nothing else. With noise the images *over* the band give a similar answer, with a share for
-# neurons that belong to neither detector: noise wakes what digits leave asleep. For the images
-# *under* the band the total effect is *negative*. They are class 1 for being unlike the clue, and a
-# centre full of noise is more unlike it still. There is nothing to restore, and the trace would
-# have you blame the below detector for doing its job too well. Look at the total before you look at
-# the parts.
+# nothing else. With noise the images *over* the band give a similar answer, but a fifth of the
+# effect goes to neurons of neither detector. For the images *under* the band the total effect is
+# *negative*. They are class 1 for being unlike the clue, and a centre full of noise is more unlike
+# it still. There is nothing to restore, and the trace would have you blame the below detector for
+# doing its job too well. Look at the total before you look at the parts.
 #
 # Now directions, paths and slopes, on channels of the second convolution:
 
@@ -895,24 +894,25 @@ for name, x, y in zip(names, lines["noise"], lines["denoise"], strict=True):
     print(f"{name:<22} {two(x):>5}  {two(y):>7}")
 
 # %%
-neurons = [Site("hook_fc1", neuron=n) for n in range(200)]
+neurons = [Site("hook_fc1", neuron=n) for n in pictures.live]
 for name, sites in (("fc1", neurons), ("conv2", channels)):
     for direction in ("noise", "denoise"):
         report = attribution_report(cnn, over, inside, sites, class_1, direction=direction,
                                     batch_size=500)  # fmt: skip
         found = report["correlation with the exact effect"]
-        null = report["correlation, sites shuffled"].value
-        print(f"{name:<6}{direction:<8} slope with exact effect: correlation {found.value:4.1f}, "
-              f"from {found.low:4.1f} to {found.high:4.1f}; shuffled {abs(null):.1f}")  # fmt: skip
+        null, error = report["correlation, sites shuffled"], report["largest error"]
+        print(f"{name:<6}{direction:<8} correlation of slope and effect {two(found.value, 1):>4}, "
+              f"from {two(found.low, 1):>4} to {two(found.high, 1)}; shuffled "
+              f"{two(null.value, 1):>4}; largest error {two(error.value, 1)}")  # fmt: skip
 
 # %% [markdown]
-# The same three lessons, in a network without a single attention head. Noising channel 3
-# costs .43 of the answer, denoising it brings back .09; over all sixteen channels the shares add up
-# to 1.62 and .08. The above detector wants *everything* about the clue right, and any channel may
-# object. The paths through the detectors do
-# add up, exactly, because behind `fc1` there is one linear map. For the same reason attribution at
-# `fc1` is exact. One layer further back, before a rectifier, it still ranks the channels when
-# noising; when denoising its ranking is worth nothing, and may be upside down.
+# The same three lessons, in a network without a single attention head. Noising channel 3 costs .43
+# of the answer, denoising it brings back .09; over all sixteen channels the shares add up to 1.62
+# and .08. It is as if the above detector wanted *everything* about the clue right, and any channel
+# could object. The paths through the detectors do add up, exactly, because behind `fc1` there is
+# one linear map. For the same reason attribution at `fc1` is exact. One layer further back, before
+# a rectifier, it still ranks the channels when noising; when denoising its ranking is worth
+# nothing, and its errors are larger than any effect.
 
 # %%
 lab.progress()

@@ -314,7 +314,7 @@ def check_placed(answer: Any, lab: Any) -> str | None:
 def check_strength(answer: Any, lab: Any) -> str | None:
     generator = torch.Generator().manual_seed(3)
     for values in (
-        torch.tensor([7, 7, 7, 3, 9, 9]),
+        torch.tensor([7, 7, 7, 3, 9, 9, 9, 9]),
         torch.arange(10) * 5,
         torch.zeros(4, dtype=torch.int64),
         torch.randint(0, 40, (60,), generator=generator) - 11,
@@ -331,8 +331,11 @@ def check_strength(answer: Any, lab: Any) -> str | None:
             classes = values.unique()
             counts = torch.tensor([(values == c).sum() for c in classes]).double()
 
-            def is_(position: int, value: Any, found: Tensor = found) -> bool:
-                return abs(float(found[position]) - float(value)) < 1e-5
+            def is_(
+                position: int, value: Any, found: Tensor = found, wanted: Tensor = wanted
+            ) -> bool:
+                off = abs(float(found[position]) - float(wanted[position])) > 1e-5
+                return off and abs(float(found[position]) - float(value)) < 1e-5
 
             for hit, message in (
                 (torch.allclose(found.flip(0), wanted, atol=1e-5), "the two are exchanged: "
@@ -413,7 +416,7 @@ def check_stratum(answer: Any, lab: Any) -> str | None:
 )
 def check_closed_form(answer: Any, lab: Any) -> str | None:
     x = signs()
-    for a, b, c in ((2.0, 1.0, 0.0), (2.0, 1.0, -1.0), (1.0, 1.0, 1.0), (1.5, 0.5, 2.0)):
+    for a, b, c in ((1.5, 0.5, 2.0), (2.0, 1.0, -1.0), (2.0, 1.0, 0.0), (1.0, 1.0, 1.0)):
         graph, claim = _toy(a, b)
         wanted = _share(graph, claim, x, a * x[:, 0] + c * x[:, 1])
         found = expect_number(call(answer, a, b, c), what=f"share({a:g}, {b:g}, {c:g})")
@@ -450,7 +453,7 @@ def check_cancelling(answer: Any, lab: Any) -> str | None:
 
     graph, claim = _toy(2.0, 1.0)
     for x in (signs(), signs()[[5, 0, 3, 6, 1, 7, 2, 4]].repeat(2, 1)):
-        y = expect_tensor(call(answer, x), (len(x),), dtype=None, name="target(x)").to(x.dtype)
+        y = expect_tensor(call(answer, x), (len(x),), name="target(x)").to(x.dtype)
         base, own = (expectation(graph, Hypothesis((), p), x, y, _squared)
                      for p in ("shared", "exact"))  # fmt: skip
         if base - own < 0.2:

@@ -295,5 +295,5 @@ def test_the_data_have_few_strings_whose_endings_alone_fail():
     masks = lesson_07.strata(data.few_endings.tokens)
     assert 20 <= int(masks["only endings fail"].sum()) <= 80
     assert len(data.few_endings.tokens) == 3000
-    values = lesson_07.nonsense(30)(data.data.tokens)
+    values = data.nonsense(30)(data.data.tokens)
     assert values.min() >= 0 and values.max() < 30

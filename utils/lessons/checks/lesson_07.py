@@ -42,6 +42,17 @@ class ScrubbingData:
     few_endings: brackets.Strings
 
     @staticmethod
+    def nonsense(k: int) -> Callable[[Tensor], Tensor]:
+        """A feature that means nothing: the string scrambled into a number from 0 to k - 1."""
+
+        def feature(tokens: Tensor) -> Tensor:
+            number = (tokens[:, 1:] * 2 ** torch.arange(brackets.BRACKETS)).sum(1)
+            return (number * 40503 + 12345) // 7 % k
+
+        feature.__name__ = f"nonsense, {k} values"
+        return feature
+
+    @staticmethod
     def anonymous() -> dict[str, dict[str, float | str]]:
         """Seven reports, A to G, without the names of their hypotheses: line -> value."""
         return {letter: _read_off(make(), kind) for letter, (kind, make) in _anonymous().items()}
@@ -79,17 +90,6 @@ def strata(tokens: Tensor) -> dict[str, Tensor]:
 # --- the anonymous reports ---------------------------------------------------------------------
 
 
-def nonsense(k: int) -> Callable[[Tensor], Tensor]:
-    """A feature that means nothing: the string scrambled into a number from 0 to k - 1."""
-
-    def feature(tokens: Tensor) -> Tensor:
-        number = (tokens[:, 1:] * 2 ** torch.arange(brackets.BRACKETS)).sum(1)
-        return (number * 40503 + 12345) // 7 % k
-
-    feature.__name__ = f"nonsense, {k} values"
-    return feature
-
-
 def _anonymous() -> dict[str, tuple[str, Callable[[], ScrubReport]]]:
     from utils.challenges.brackets import ENDINGS_PARTS, both_ends_refined, claims, part
     from utils.scrubbing import Hypothesis, Node, TransformerGraph, scrub
@@ -109,7 +109,7 @@ def _anonymous() -> dict[str, tuple[str, Callable[[], ScrubReport]]]:
     )
     only = {"a2.h1": brackets.horizon_test, **dict.fromkeys(ENDINGS_PARTS, "any")}
     return {
-        "A": ("checker", lambda: checker(claims(dict.fromkeys(five, nonsense(30_000)), "A"))),
+        "A": ("checker", lambda: checker(claims(dict.fromkeys(five, given.nonsense(30_000)), "A"))),
         "B": ("checker", lambda: checker(claims(dict.fromkeys(five, brackets.is_balanced), "B"))),
         "C": ("toy", lambda: _toy_report(lambda x: 2 * x[:, 0] - x[:, 1])),
         "D": ("checker", lambda: checker(counted)),

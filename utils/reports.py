@@ -17,7 +17,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from utils.estimates import Estimate, ReportError, _number, bootstrap, paired_difference
+from utils.estimates import (
+    Estimate,
+    ReportError,
+    _number,
+    bootstrap,
+    jackknife,
+    paired_difference,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,6 +38,7 @@ __all__ = [
     "Role",
     "Row",
     "bootstrap",
+    "jackknife",
     "paired_difference",
 ]
 ROLES: tuple[str, ...] = get_args(Role)

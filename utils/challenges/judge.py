@@ -29,11 +29,12 @@ from utils.challenges.evidence import ratio
 from utils.challenges.explanation import Explanation, ExplanationError
 from utils.challenges.nulls import random_sites, shuffled_donors
 from utils.challenges.verdicts import Finding, decide
-from utils.reports import Estimate, Report, Row
+from utils.reports import Estimate, Report, Row, jackknife
 from utils.scrubbing import ScrubReport, Step, recovered, scrub
 from utils.sites import Site, run
 
 Progress = Callable[[str], None]
+BLOCKS = 20  # of inputs, for intervals over pairs of them
 RANDOM_SITES = 3  # draws of random sites behind that null
 ENOUGH = 20  # pairs below which a share says nothing
 DIGITS = 3
@@ -186,7 +187,7 @@ def judge(
         hypothesis = explanation.hypothesis()
         sufficiency = scrub(
             graph, hypothesis, x, network, label=network, refs=references, resamples=resamples,
-            nulls=3, seed=seed, groups=groups, digits=DIGITS,
+            nulls=3, seed=seed, groups=groups, over="inputs", digits=DIGITS,
         )  # fmt: skip
         progress("the same claims at random sites")
         generator = torch.Generator().manual_seed(pairs)
@@ -221,6 +222,26 @@ def share(hits: Tensor, groups: Tensor) -> Estimate:
     if mean in (0.0, 1.0):
         return Estimate.proportion(round(mean * count), count)
     return ratio(hits.double(), torch.ones(len(hits), dtype=torch.double), groups)
+
+
+def pair_share(hits: Tensor, first: Tensor, second: Tensor) -> Estimate:
+    """Mean of `hits` [n] over pairs of groups (first, second), each [n]: an input that is left out
+    is left out on both sides, since donors differ as much as what they are put into."""
+    units = torch.cat([first, second]).unique(return_inverse=True)[1]
+    count = int(units.max()) + 1
+    mean = float(hits.double().mean())
+    if mean in (0.0, 1.0) or count < 2 * BLOCKS:
+        n = min(len(hits), count)
+        return Estimate.proportion(round(mean * n), n)
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
+    one, two = (order % BLOCKS)[units].chunk(2)
+
+    def without(g: int | None) -> float:
+        kept = hits if g is None else hits[(one != g) & (two != g)]
+        return float(kept.double().mean())
+
+    found = jackknife(without, BLOCKS, count)
+    return replace(found, low=max(found.low, 0.0), high=min(found.high, 1.0))
 
 
 # --- program ------------------------------------------------------------------------------------
@@ -337,39 +358,38 @@ def necessity_report(
     """
     own = explanation.labels(x)
     rows: list[Row] = []
-    pooled: dict[tuple[str, str], list[tuple[Tensor, Tensor]]] = {}
+    pooled: dict[tuple[str, str], list[tuple[Tensor, Tensor, Tensor]]] = {}
     for step in explanation.placed:
         value = values[step.name].reshape(len(x), -1)
         donors, differs = _other_donors(value, generator)
         if int(differs.sum()) < ENOUGH:
             continue
-        mine, groups_here, donors = x[differs], groups[differs], donors[differs]
-        given = {step.name: values[step.name][donors]}
-        predicted = explanation.labels(mine, given)
-        change = predicted != own[differs]
-        telling = change & (own[donors] == own[differs])
+        base, donors = differs.nonzero()[:, 0], donors[differs]
+        predicted = explanation.labels(x[base], {step.name: values[step.name][donors]})
+        change = predicted != own[base]
+        telling = change & (own[donors] == own[base])
         elsewhere = random_sites(challenge.model, _sites(step), x, generator)
-        wrong = shuffled_donors(len(donors), generator)
+        wrong = donors[shuffled_donors(len(donors), generator)]
         here = _sites(step)
         held = run(challenge.model, x, read=[*here, *elsewhere], batch_size=1000).values
         taken, others = held[: len(here)], held[len(here) :]
-        for suffix, sites, held, source, role in (
+        for suffix, sites, values_there, source, role in (
             ("", here, taken, donors, "result"),
             (", random site", elsewhere, others, donors, "null"),
-            (", shuffled source", here, taken, donors[wrong], "null"),
+            (", shuffled source", here, taken, wrong, "null"),
         ):
-            hits = swapped(challenge, mine, sites, [v[source] for v in held]) == predicted
+            given = [value[source] for value in values_there]
+            hits = swapped(challenge, x[base], sites, given) == predicted
             for what, part in (
                 ("should change", change), ("should stay", ~change), ("telling", telling),
             ):  # fmt: skip
                 if int(part.sum()) >= ENOUGH:
-                    estimate = share(hits[part], groups_here[part])
-                    rows.append(Row(f"{step.name}, {what}{suffix}", estimate, role))
-                    key = (f"any step, {what}{suffix}", role)
-                    pooled.setdefault(key, []).append((hits[part], groups_here[part]))
+                    found = hits[part], groups[base[part]], groups[source[part]]
+                    rows.append(Row(f"{step.name}, {what}{suffix}", pair_share(*found), role))
+                    pooled.setdefault((f"any step, {what}{suffix}", role), []).append(found)
     for (name, role), parts in pooled.items():
-        hits, of = (torch.cat(column) for column in zip(*parts, strict=True))
-        rows.append(Row(name, share(hits, of), role))  # type: ignore[arg-type]
+        found = tuple(torch.cat(column) for column in zip(*parts, strict=True))
+        rows.append(Row(name, pair_share(*found), role))  # type: ignore[arg-type]
     constant = Estimate.exact(1.0, len(x))
     rows.append(Row("nothing swapped, should stay", constant, "control"))
     return Report(

@@ -24,6 +24,7 @@ class Rule:
     measure: str
     least: float
     why: str
+    always: bool = True  # False: not asked where the program predicts no such pair
 
 
 # Shares of "what there is to win": 0 is the best null, 1 the ceiling. Bounds are compared with the
@@ -43,7 +44,8 @@ RULES: tuple[Rule, ...] = (
          "each step must move the answer"),
     Rule(MECHANISM, "answers that change as predicted, above nulls", 0.25,
          "more often than with random sites, and than with the values of another donor"),
-    Rule(MECHANISM, "answers that stay as predicted", 0.60, "and move it only when it should"),
+    Rule(MECHANISM, "answers that stay as predicted", 0.60, "and move it only when it should",
+         always=False),
     Rule(MECHANISM, "more than the label can do", 0.0,
          "by sufficiency above the label-only null, or by swaps between inputs of one label"),
     Rule(UNRECOVERABLE, "share given up", 0.03, "a few exceptions are cheaper as exceptions"),
@@ -56,14 +58,16 @@ RULES: tuple[Rule, ...] = (
 
 @dataclass(frozen=True)
 class Finding:
-    """A rule and what was measured. `met` is False where nothing could be measured."""
+    """A rule and what was measured, None if nothing could be: then a rule asked always is unmet."""
 
     rule: Rule
     value: float | None
 
     @property
     def met(self) -> bool:
-        return self.value is not None and self.value >= self.rule.least
+        if self.value is None:
+            return not self.rule.always
+        return self.value >= self.rule.least
 
 
 class Decision(NamedTuple):

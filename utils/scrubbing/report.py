@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from utils.reports import Estimate, Report, Row, bootstrap
+from utils.reports import Estimate, Report, Row, bootstrap, jackknife
 from utils.scrubbing.engine import Cost, Store, choose, gather, make_store, wanted
 from utils.scrubbing.graph import OUTPUT, Graph
 from utils.scrubbing.hypothesis import Hypothesis, HypothesisError, Node
@@ -27,6 +27,7 @@ from utils.scrubbing.samplers import Classes, Draws, Sampler, classes_of, joined
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
+BLOCKS = 20  # of inputs, for intervals over inputs
 Loss = Callable[[Tensor, Tensor], Tensor]
 Engine = Literal["auto", "gather", "prefix", "naive"]
 
@@ -142,6 +143,7 @@ def scrub(
     strata: Mapping[str, Tensor] | None = None,
     ids: Tensor | None = None,
     groups: Tensor | None = None,
+    over: Literal["references", "inputs"] = "references",
     engine: Engine = "auto",
     memory_mb: float = 2048,
     progress: Callable[[str, int, int], None] | None = None,
@@ -159,6 +161,9 @@ def scrub(
     ids: [N] names of the inputs, so that a shuffled data set gives the same draws.
     groups: [N], inputs that are copies of one original share a number; intervals resample whole
         groups.
+    over: what the interval of the loss recovered speaks about. "references": these inputs, of which
+        other references might have been drawn. "inputs": other inputs of the same kind, where every
+        donor would be another too; wider, by a jackknife that leaves an input out of all its parts.
     engine: "auto" gathers clean activations unless recomputing them is cheaper, and says so.
     memory_mb: for the stored activations, and the work on them.
     progress: called with what is running, rows done and rows in all.
@@ -190,6 +195,9 @@ def scrub(
     def share(scrubbed: Tensor) -> Estimate:
         return _recovered(scrubbed, base, own, units)
 
+    found = share(mine)
+    if over == "inputs":
+        found = _over_inputs(losses, base, own, draws, n, groups)
     protocol: dict[str, str | int | float] = {
         "references": len(rows),
         "resamples of each": resamples,
@@ -200,7 +208,7 @@ def scrub(
         "engine": run.engine,
     }
     table = [
-        Row("loss recovered", share(mine), "result"),
+        Row("loss recovered", found, "result"),
         Row("loss, scrubbed", _mean(mine, units), "result"),
         Row("loss, baseline", _mean(base, units), "baseline", "recovers 0"),
         Row("loss, model", _mean(own, units), "ceiling", "recovers 1"),
@@ -271,7 +279,8 @@ def recovered(
     groups: Tensor | None = None,
     memory_mb: float = 2048,
 ) -> Estimate:
-    """The share of the loss recovered and nothing else; arguments as for `scrub`.
+    """The share of the loss recovered and nothing else; arguments as for `scrub`, the interval over
+    inputs.
 
     For one more row beside a report that has the rest: a rival, another null.
     """
@@ -281,10 +290,11 @@ def recovered(
     plan = Plan(graph, hypothesis)
     run = _Runner(graph, inputs, targets, loss, rows, resamples, "auto", memory_mb, None)
     run.prepare(plan, variants=1)
-    scrubbed = run.losses(run("scrubbing", plan, sampler)[0]).mean(0)
+    outputs, draws = run("scrubbing", plan, sampler)
     clean = run.clean()
     own = run.measure(clean[rows][None], rows[None])[0]
-    return _recovered(scrubbed, run.baseline(clean, sampler), own, _units(rows, groups))
+    base = run.baseline(clean, sampler)
+    return _over_inputs(run.losses(outputs), base, own, draws, len(inputs), groups)
 
 
 class _Runner:
@@ -461,6 +471,33 @@ def _recovered(scrubbed: Tensor, base: Tensor, own: Tensor, groups: Tensor | Non
         return float((s - b).mean() / (o - b).mean())
 
     return bootstrap(statistic, scrubbed, base, own, groups=groups, n_resamples=500)
+
+
+def _over_inputs(
+    losses: Tensor, base: Tensor, own: Tensor, draws: Draws, n: int, groups: Tensor | None
+) -> Estimate:
+    """Loss recovered, with an interval over inputs: blocks of them are left out as references and
+    as donors of every kind. losses: [rounds, B]; base, own: [B]; draws: of all rounds."""
+    refs = draws.refs.reshape(losses.shape)[0]
+    units = torch.arange(n) if groups is None else groups.unique(return_inverse=True)[1]
+    count = int(units.max()) + 1
+    blocks = min(BLOCKS, count)
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
+    block = (order % blocks)[units]
+    named = torch.stack([draws.refs, *draws.drawn.values(), *draws.others.values()])
+    kinds = block[named].reshape(len(named), *losses.shape)
+    if min(int((kinds != g).all(0).sum()) for g in range(blocks)) < 30:
+        # too many donors a row: hardly any row is without one from a block
+        return _recovered(losses.mean(0), base, own, refs if groups is None else groups[refs])
+
+    def without(g: int | None) -> float:
+        rows, mine = slice(None), slice(None)
+        if g is not None:
+            rows, mine = (kinds != g).all(0), block[refs] != g
+        floor = float(base[mine].mean())
+        return (float(losses[rows].mean()) - floor) / (float(own[mine].mean()) - floor)
+
+    return jackknife(without, blocks, len(refs.unique()) if groups is None else count)
 
 
 def _mean(values: Tensor, groups: Tensor | None) -> Estimate:

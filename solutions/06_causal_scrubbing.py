@@ -54,7 +54,7 @@ from utils.sites import Site
 
 model, tokens, balanced = lab.model, lab.data.tokens, lab.data.balanced
 with torch.no_grad():
-    clean = torch.cat([model(part)[:, 0] for part in tokens.split(500)])  # the answer, at START
+    clean = torch.cat([model(rows)[:, 0] for rows in tokens.split(500)])  # the answer, at START
 print("tokens", tuple(tokens.shape), "| logits at START", tuple(clean.shape))
 print(f"balanced: {balanced.double().mean():.2f} of the strings")
 print(f"right:    {(clean.argmax(-1) == balanced).double().mean():.3f}")
@@ -100,7 +100,7 @@ figure.tight_layout()
 lab.figure(
     figure,
     alt="Four strings as paths. The balanced one stays above zero and ends there. One dips below "
-    "zero and ends at its lowest point, one ends above its lowest later point, one does both.",
+    "zero and ends there, one ends higher than it has been before, one does both.",
     table=examples,
     digits=2,
 )
@@ -246,9 +246,9 @@ Report("Loss with a2.h1 from a string of the same ...", rows, {"strings": len(re
 
 # %% [markdown]
 # A random donor costs 2.2 nats; one with the same horizon test costs less than a third of that. The
-# endings test helps least, and the count test lies between, since all three tests go along with the
-# label and so with each other. "a2.h1 tells the result of the horizon test" is a good start. It is
-# not the whole truth, for something is still lost. You will find out what.
+# other two help less, but they help, for all three tests go along with the label and so with each
+# other. "a2.h1 tells the result of the horizon test" is a good start. It is not the whole truth:
+# something is still lost. You will find out what.
 #
 # ## 4 · How much is "much"? The loss recovered
 #
@@ -257,8 +257,8 @@ Report("Loss with a2.h1 from a string of the same ...", rows, {"strings": len(re
 # random other input**, judged by the label of this one. It is the fully scrubbed model, the one
 # that an explanation saying "nothing matters" would predict. Then
 #
-# $$\text{recovered} = \frac{L_\text{scrubbed} - L_\text{baseline}}
-# {L_\text{model} - L_\text{baseline}}$$
+# $$\text{recovered} = \frac{L_{\text{scrubbed}} - L_{\text{baseline}}}
+# {L_{\text{model}} - L_{\text{baseline}}}$$
 #
 # ### Exercise 6.3: loss recovered
 #
@@ -370,7 +370,9 @@ def draw_tree(claim: Hypothesis, alt: str) -> None:
         {"node": path, "tells": node.label, "to": path.rpartition("/")[0] or "output"}
         for path, node in claim.nodes()
     ]
-    lab.figure(tree(claim), fallback=still(claim), alt=alt, table=nodes)
+    picture = tree(claim)
+    _ = picture.update_layout(width=min(picture.layout.width, 900))
+    lab.figure(picture, fallback=still(claim), alt=alt, table=nodes)
 
 
 print(text_tree(chain))
@@ -642,7 +644,7 @@ def sign_and_switch(inputs: Tensor) -> Tensor:
 
 
 def told_by_all(feature, name: str) -> Hypothesis:
-    branches = (Node(part, feature, (Node("C", feature),)) for part in "AB")
+    branches = (Node(site, feature, (Node("C", feature),)) for site in "AB")
     return Hypothesis(tuple(branches), "shared", name)
 
 
@@ -764,7 +766,7 @@ reports["both ends"]
 #   change; here loss, agreement and accuracy tell one story.
 # - **label only** puts the *label* in place of every feature: "all five parts know the answer".
 #   It scores higher than our account, and says nothing about how the answer is found. So a high
-#   score is cheap. Lesson 07 begins with this line.
+#   score is cheap. Lesson 07 is about that.
 # - **random classes** have the sizes of our classes and random members. This is the floor of
 #   such claims, and it is not zero: mixing strings makes the network less sure, as under
 #   "separate".
@@ -865,7 +867,7 @@ lab.figure(
 # trainings may find two programs.
 #
 # What the head adds to the horizon test is the *other* test. That, too, is a claim that could have
-# failed, and it rejects the picture of two independent detectors. But look at the second row. If
+# failed, and it rejects the picture of two independent detectors. But look at the third row. If
 # a2.h1 is said to know count and horizon, with endings for the other four, the score is the same:
 # where the horizon test passes, count and endings are the same thing, and elsewhere little hangs on
 # the difference. Scrubbing has rejected three accounts and cannot choose between these two.
@@ -899,21 +901,25 @@ for (name, want), mark, colour in looks:
     table.append({"strings": name, "first": place[inside, 0].mean().item(),
                   "second": place[inside, 1].mean().item()})  # fmt: skip
 _ = axes.set(xlabel="first direction", ylabel="second direction", title="a2.h1 at START")
-_ = axes.legend(fontsize=8)
+_ = axes.legend(fontsize=8, loc="center", bbox_to_anchor=(0.35, 0.55))
 lab.figure(
     figure,
-    alt="Values of a2.h1 in a plane, four groups: strings failing the horizon test lie left, those "
-    "passing it right; those failing the endings test lie low, those passing it high.",
+    alt="Values of a2.h1 in a plane. Balanced strings lie in one tight spot at the upper right. "
+    "Strings whose beginnings fail lie far to the left, most of those whose endings fail below, "
+    "and strings that fail both are spread over nearly all of it but the spot.",
     table=table,
     digits=1,
     title="Mean place of each kind of string",
 )
 
 # %% [markdown]
-# Left or right tells the horizon test, high or low the endings test, if you allow for a tilt. Now
-# the claim: what lies *in* the plane tells both tests, and what lies outside is unimportant, so it
-# comes from a random string. The engine splits the value into the two parts. Two nulls: random
-# planes with the same feature, and the whole head free.
+# The balanced strings sit close together in one spot. Failing beginnings lead away to the left,
+# failing endings mostly downwards, and strings that fail both lie anywhere, but hardly ever in the
+# spot. This is no table with four entries. It is something graded, and "two tests" is a summary of
+# it. Does the summary serve the rest of the network, and do these two directions carry it? The
+# claim: what lies *in* the plane tells both tests; what lies outside is unimportant and comes from a
+# random string. The engine splits the value into the two parts. Two nulls: random planes, and the
+# whole head free.
 
 # %%
 
@@ -956,9 +962,9 @@ Report("Loss recovered, a2.h1 reduced to 2 of its 28 directions", rows, {"refere
        digits=2)  # fmt: skip
 
 # %% [markdown]
-# Two directions in place of 28, and nothing is lost. Random planes hold little more than a head
-# that is free. So the claim "a2.h1 tells both tests" has become "these two directions do", and the
-# sharper one survives as well.
+# Two directions in place of 28, and nothing is lost. Random planes do no better than a head that is
+# free. So "a2.h1 tells both tests" has become "these two directions do", and the sharper claim
+# survives as well.
 #
 # **Slots and positions.** Where does a2.h1 have it from? Leave its claimed inputs "exact" and let
 # all else that it reads be random. That asks through which door information comes, not yet what it
@@ -993,12 +999,12 @@ rows = [
 Report("Loss recovered, by what a2.h1 reads", rows, {"references": 500}, digits=2)
 
 # %% [markdown]
-# With one head's path claimed and everything else random, 0.63 is the most that can be had, and 0.30
-# comes for nothing. Knowing *where to look* (queries and keys) is worth nothing by itself; what is
-# found there is what counts. It must come from both halves of the string, as it should for tests
-# that are about all of it. And most of it was written by a1.h0, none by its neighbour. The next
-# claim to write would be about a1.h0: what does it tell a2.h1, at which bracket? The tree
-# grows by one level, and the test stays the same.
+# With one head's path claimed and all else random, 0.63 is the most that can be had, and 0.30 comes
+# for nothing. Knowing *where to look* (queries and keys) is worth nothing by itself; what is found
+# there is what counts. It comes from both halves of the string, as it should for tests that are
+# about all of it. And most of it was written by a1.h0, none that can be seen by a1.h1. The next
+# claim to write would be about a1.h0: what does it tell a2.h1, at which bracket? The tree grows by
+# one level, and the test stays the same.
 
 # %%
 lab.progress()
@@ -1009,8 +1015,8 @@ lab.progress()
 # - **About both ends.** An account with as few bits that recovers more; you met one that ties. Or
 #   swaps that *should* change the output and do not: scrubbing only makes swaps that should leave
 #   it alone. `python -m utils solve brackets` makes the others.
-# - **About a2.h1 as a table of two results.** A third feature, such as how deep the path dips, that
-#   matters among strings of one class. The account of exercise 6.8 leaves 0.04 unexplained.
+# - **About a2.h1 as the teller of two results.** The picture of section 9 shows differences
+#   *within* each class. A feature that names them and recovers some of the last 0.04 is better.
 # - **About the published account.** Nothing here speaks about the network it was made for.
 # - **About all of it.** Other strings. 3,000 of them, of 24 brackets, with 47 % balanced: the
 #   numbers belong to that distribution.

@@ -136,14 +136,19 @@ def check_same_class(answer: Any, lab: Any) -> str | None:
             place = "; with two columns *both* must be equal." if any(one) else place
         if wrong:
             raise CheckFailed(f"{wrong} of {len(refs)} donors have another value{place}")
+    large = (values == 5).nonzero()[:40, 0]
+    found = draw(values, large, 5)
+    if torch.equal(found, large):
+        raise CheckFailed("every reference drew itself, so nothing is swapped.")
+    if len(found.unique()) > 1 and torch.isin(found, large).all():
+        raise CheckFailed("all donors are references; draw from the whole data.")
     nine = (values == 2).nonzero()[:, 0]
     alone = (values == 7).nonzero()[:, 0]
     many = draw(values, nine[:1].repeat(900), 3)
     counts = torch.bincount(many, minlength=400)[nine]
     if (counts > 0).sum() == 1:
         raise CheckFailed(
-            "one reference asked for 900 times got the same donor 900 times"
-            + (": itself. Nothing is swapped." if counts[0] else "; draw anew for each entry.")
+            "one reference asked for 900 times got the same donor 900 times; draw anew for each."
         )
     if counts[0] == 0:
         raise CheckFailed(
@@ -153,8 +158,8 @@ def check_same_class(answer: Any, lab: Any) -> str | None:
         )
     if (counts == 0).any():
         raise CheckFailed(
-            f"{int((counts == 0).sum())} of 9 members of a class are never drawn; draw from the "
-            "whole data, not only from the references."
+            f"{int((counts == 0).sum())} of 9 members of a class are never drawn; every member "
+            "may stand in for every other."
         )
     if counts.min() < 55 or counts.max() > 150:  # 100 each, standard deviation 9.4
         raise CheckFailed(
@@ -169,9 +174,6 @@ def check_same_class(answer: Any, lab: Any) -> str | None:
         )
     if int(draw(values, alone, 4)) != int(alone):
         raise CheckFailed("a reference alone in its class can only draw itself.")
-    large = (values == 5).nonzero()[:40, 0]
-    if torch.isin(draw(values, large, 5), large).all():
-        raise CheckFailed("all donors are references; draw from the whole data.")
     if torch.equal(draw(values, large, 6), draw(values, large, 7)):
         raise CheckFailed("two generators gave the same draws; use the generator you are given.")
     return "Uniform in the class, with replacement, itself allowed."
@@ -349,6 +351,7 @@ def check_by_hand(answer: Any, lab: Any) -> str | None:
         )
     found = expect_tensor(found, (24, 2), name="the logits").to(wanted.dtype)
     direct = head.write(model, tokens[drawn[top]], head.read(model, tokens[drawn[lowest]]))[:, 0]
+    whole = mlp.write(model, tokens[drawn[top]], mlp.read(model, tokens[drawn["m2"]]))[:, 0]
     for wrong, message in (
         (scrubbed(lowest, "m2", top),
          "the input drawn for `m2` went into the model, as the source of what m2 reads beside the "
@@ -361,6 +364,11 @@ def check_by_hand(answer: Any, lab: Any) -> str | None:
          "m2's other inputs come from the reference; the claim calls them unimportant."),
         (scrubbed("m2", middle, top),
          "the head's value was taken on the input drawn for m2; it has one of its own."),
+        (scrubbed("reference", middle, top),
+         "the head's value was taken on the reference; it comes from the string drawn for "
+         "`m2/a2.h1`."),
+        (whole, "m2 was read on a string as it is. Its value has to be made: the head's from one "
+         "string, all else that m2 reads from another."),
         (scrubbed(lowest, top, middle), "the two `other` tables are exchanged."),
         (scrubbed(lowest, middle, top, total=True),
          "the head was also written where the output reads it directly. The claim has it feed m2 "

@@ -624,7 +624,7 @@ explanation = Hypothesis(
     (Node("A", x0, (Node("C", x0),)), Node("B", x0, (Node("C", x0),))), "shared"
 )
 ### STUB
-# explanation = Hypothesis(...)
+# explanation = ...  # Hypothesis((Node(...), ...), "shared")
 ### END SOLUTION
 lab.check("6.7", explanation)
 
@@ -917,8 +917,8 @@ lab.figure(
 # failing endings mostly downwards, and strings that fail both lie anywhere, but hardly ever in the
 # spot. This is no table with four entries. It is something graded, and "two tests" is a summary of
 # it. Does the summary serve the rest of the network, and do these two directions carry it? The
-# claim: what lies *in* the plane tells both tests; what lies outside is unimportant and comes from a
-# random string. The engine splits the value into the two parts. Two nulls: random planes, and the
+# claim: what lies *in* the plane tells both tests; what lies outside is unimportant and comes from
+# a random string. The engine splits the value into the two parts. Two nulls: random planes, and the
 # whole head free.
 
 # %%

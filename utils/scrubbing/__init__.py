@@ -9,7 +9,7 @@ The method, its published numbers and what it cannot show: "Causal Scrubbing: a 
 rigorously testing interpretability hypotheses" (Chan et al. 2022), and lessons 06 and 07.
 """
 
-from utils.scrubbing.draw import save_html, save_png, text_tree, tree
+from utils.scrubbing.draw import save_html, save_png, still, text_tree, tree
 from utils.scrubbing.engine import Cost, MemoryBoundError, expectation, gather, make_store
 from utils.scrubbing.graph import Component, FunctionGraph, Graph, chain
 from utils.scrubbing.hypothesis import (
@@ -63,6 +63,7 @@ __all__ = [
     "save_html",
     "save_png",
     "scrub",
+    "still",
     "text_tree",
     "tree",
     "treeify",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from utils.scrubbing.hypothesis import Hypothesis, Node
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Still
     from plotly.graph_objects import Figure
 
     from utils.scrubbing.report import ScrubReport
@@ -112,7 +113,12 @@ def save_html(hypothesis: Hypothesis, path: str, report: ScrubReport | None = No
 
 
 def save_png(hypothesis: Hypothesis, path: str, report: ScrubReport | None = None) -> None:
-    """The same picture by matplotlib, which needs no browser."""
+    """The picture of `still` as a file."""
+    still(hypothesis, report).savefig(path, dpi=130)
+
+
+def still(hypothesis: Hypothesis, report: ScrubReport | None = None) -> Still:
+    """The same picture as `tree` by matplotlib, which needs no browser."""
     from matplotlib.figure import Figure as Plain
 
     places, links = _layout(hypothesis)
@@ -138,7 +144,7 @@ def save_png(hypothesis: Hypothesis, path: str, report: ScrubReport | None = Non
     axes.set_xlim(-0.7, width - 0.3)
     axes.set_ylim(-depth - 0.75, 0.35)
     axes.axis("off")
-    figure.savefig(path, dpi=130)
+    return figure
 
 
 def _layout(hypothesis: Hypothesis) -> tuple[dict[str, tuple[float, float]], list[tuple[str, str]]]:

@@ -5,7 +5,7 @@
 #     title: "Causal scrubbing"
 #     minutes: 90
 #     difficulty: 4
-#     prerequisites: ["01", "02"]
+#     prerequisites: ["05"]
 #     objectives:
 #       - "swap a part's value for one of the same class, and say what the swap tests"
 #       - "write an explanation as a tree and scrub it, by hand and with the engine"

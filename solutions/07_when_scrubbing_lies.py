@@ -5,7 +5,7 @@
 #     title: "When scrubbing lies"
 #     minutes: 90
 #     difficulty: 4
-#     prerequisites: ["01"]
+#     prerequisites: ["06"]
 #     objectives:
 #       - "build false hypotheses that score well, and name the line that gives each away"
 #       - "place a score between its best null and its ceiling instead of between 0 and 1"

@@ -152,3 +152,11 @@ def test_regions_at_any_depth_and_several_in_a_cell():
 def test_a_whole_function_in_a_region_needs_a_stub():
     with pytest.raises(RegionError, match="outside a function"):
         learner_source("### BEGIN SOLUTION\ndef f():\n    return 1\n### END SOLUTION", "7.1")
+
+
+def test_a_solution_that_begins_with_a_function_leaves_no_blank_lines():
+    from utils.lessons.regions import solved_source
+
+    body = "\n\ndef f(x):\n    return x\n\n\n"
+    cell = f"### BEGIN SOLUTION\n{body}### STUB\n# f = ...\n### END SOLUTION\ny = 1"
+    assert solved_source(cell).startswith("def f(x):")

@@ -66,7 +66,8 @@ def solved_source(source: str) -> str:
     for region in reversed(find_regions(lines)):
         body_end = region.end if region.stub is None else region.stub
         lines[region.begin : region.end + 1] = lines[region.begin + 1 : body_end]
-    return "\n".join(lines)
+    # a function right under the mark leaves the blank lines that set it off at the cell's top
+    return "\n".join(lines).lstrip("\n")
 
 
 def learner_source(source: str, exercise: str | None) -> str:

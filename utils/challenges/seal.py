@@ -301,7 +301,7 @@ def _read(path: Path, what: str, needed: dict[str, Callable[[Any], bool]]) -> di
         raise MissingError(f"The {what} {path} cannot be read ({error.strerror}).") from error
     try:
         value = json.loads(content.decode())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DamagedError(f"The {what} {path} is no JSON: it is damaged, or foreign.") from error
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         raise ForeignError(f"{path} is no {what} of a sealed challenge (format {FORMAT}).")

@@ -262,17 +262,7 @@ def reveal(folder: Path | str, key: Path | str) -> Revealed:
     from utils.challenges.make import HELD, measure
 
     folder, key = Path(folder), Path(key)
-    card, secret = _card(folder), _key(key)
-    if secret["commitment"] != card["commitment"]:
-        raise WrongKeyError(
-            f"{key} is not the key of {folder}: they carry different commitments, so it belongs to"
-            " another challenge, or one of the two was changed."
-        )
-    if not hmac.compare_digest(commitment(card, secret), card["commitment"]):
-        raise DamagedError(
-            f"{folder / CARD} or {key} was changed after sealing: together they no longer give the"
-            " commitment. Nothing is proved."
-        )
+    card, secret = _opened(folder, key)
     challenge = load(folder)
     program = Program.from_dict(secret["program"])
     setting = SETTINGS[challenge.family]
@@ -285,6 +275,22 @@ def reveal(folder: Path | str, key: Path | str) -> Revealed:
             f" held-out inputs, not on {recorded:.3f} as the key says: it was made otherwise."
         )
     return Revealed(program, found, recorded, card["commitment"], secret)
+
+
+def _opened(folder: Path, key: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Card and key, if together they give the commitment."""
+    card, secret = _card(folder), _key(key)
+    if secret["commitment"] != card["commitment"]:
+        raise WrongKeyError(
+            f"{key} is not the key of {folder}: they carry different commitments, so it belongs to"
+            " another challenge, or one of the two was changed."
+        )
+    if commitment(card, secret) != card["commitment"]:
+        raise DamagedError(
+            f"{folder / CARD} or {key} was changed after sealing: together they no longer give the"
+            " commitment. Nothing is proved."
+        )
+    return card, secret
 
 
 def _sha256(path: Path) -> str:

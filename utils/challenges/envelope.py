@@ -78,7 +78,7 @@ def learner_seed(course_key: bytes, learner: str) -> int:
     return int.from_bytes(digest[:8], "big") >> 2
 
 
-def read_courseread_key(path: Path) -> bytes:
+def read_course_key(path: Path) -> bytes:
     """The file's bytes without blanks and line ends around them. Raises LearnerError."""
     try:
         return path.read_bytes().strip()

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from benchmarks import NAMES, patching, scrubbing, side_by_side, sites
+from benchmarks import NAMES, challenges, patching, scrubbing, side_by_side, sites
 from benchmarks.__main__ import main
 
 
@@ -56,6 +56,22 @@ def test_command_line(capsys, monkeypatch):
     assert {"what", "ours", "peer", "ratio", "unit", "max_abs_diff"} <= set(data["rows"][0])
     assert main(["sites", "--quick"]) == 0
     assert "ratio" in capsys.readouterr().out
+
+
+def test_challenges_are_timed_and_counted(monkeypatch):
+    """With the runs given: the real ones take minutes."""
+    run = {
+        "seconds": 10.0, "wall": 12.0, "template": "sum", "accuracy": 0.97, "difference": 0.0,
+        "shortcut": 0.8, "refusals": [],
+    }  # fmt: skip
+    again = {**run, "seconds": 30.0, "accuracy": 0.96, "refusals": ["a shortcut"]}
+    runs = iter([run, again, {**run, "seconds": 12.0}])
+    monkeypatch.setattr(challenges, "one", lambda family, seed: next(runs))
+    (row,) = challenges.rows(seeds=3, families=("cnn",))
+    assert row["what"] == "cnn, 2 of 3 at the first draw" and row["first_draw_passes"] == 2
+    assert (row["ours"], row["slowest"], row["ratio"]) == (12.0, 30.0, 5.0)
+    assert row["lowest_accuracy"] == 0.96 and row["refusals"] == ["a shortcut"]
+    assert {"what", "ours", "peer", "ratio", "unit", "max_abs_diff"} <= set(row)
 
 
 def test_results_of_different_shape_are_no_comparison():

@@ -17,7 +17,7 @@ from utils.models import zoo
 from utils.models.recipes import RECIPES, Recipe
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMANDS = ["doctor", "solve", "retrain", "build", "progress"]
+COMMANDS = ["doctor", "solve", "retrain", "build", "progress", "challenge"]
 
 
 @pytest.fixture(autouse=True)
@@ -102,6 +102,14 @@ def test_starting_up_loads_nothing_heavy():
         (["build", "77"], "77"),
         (["build", "77", "--check"], "77"),
         (["progress", "/no/such/folder"], "/no/such/folder"),
+        (["challenge", "nwe"], "nwe"),
+        (["challenge", "new", "--family", "words", "--out", "/tmp/x"], "cnn, pairs, sequence"),
+        (["challenge", "new", "--family", "cnn"], "--out"),
+        (["challenge", "new", "--family", "cnn", "--out", "/tmp/x", "--difficulty", "6"], "diffi"),
+        (["challenge", "new", "--family", "cnn", "--out", "/tmp/x", "--seed", "-1"], "seed"),
+        (["challenge", "new", "--family", "cnn", "--out", "/tmp/x", "--learner", "a"], "--course-"),
+        (["challenge", "reveal", "/no/such/folder", "--key", "/no/key"], "/no/such/folder"),
+        (["challenge", "reveal", "/no/such/folder"], "--key"),
     ],
 )
 def test_mistakes_end_in_one_line(capsys, arguments, says):
@@ -271,6 +279,74 @@ def test_a_place_that_cannot_be_a_folder_is_refused_before_training(tmp_path, mo
     text = mistake(capsys, "retrain", "largest-digit", "--out", str(tmp_path / "file"))
     assert str(tmp_path / "file") in text and "--out" in text
     assert (tmp_path / "file").read_text() == "keep me"
+
+
+# --- challenge -------------------------------------------------------------------------------
+
+
+def test_challenge_without_a_command_shows_its_help(capsys):
+    assert main(["challenge"]) == 2
+    out, err = capsys.readouterr()
+    assert "reveal" in out + err and "Error" not in out + err
+
+
+@pytest.fixture
+def course_key(tmp_path):
+    path = tmp_path / "course.key"
+    path.write_bytes(b"twenty-four random bytes")
+    return str(path)
+
+
+def test_a_challenge_is_made_and_revealed(tmp_path, monkeypatch, capsys, course_key):
+    from itertools import count
+
+    from utils.challenges import envelope, families
+    from utils.challenges.networks import SETTINGS, Effort
+
+    effort = Effort(epochs=25, rows=1, batch_size=512, max_lr=0.005, weight_decay=1.0)
+    monkeypatch.setattr(type(SETTINGS["pairs"]), "effort", effort)
+
+    def easy(name):  # a learner whose program this short training learns
+        seed = envelope.learner_seed(b"twenty-four random bytes", name)
+        return families.draw("pairs", seed).template == "board"
+
+    learner = next(name for name in map(str, count()) if easy(name))
+    folder, key = tmp_path / "given" / "one", tmp_path / "given" / "one.key.json"
+    new = ["challenge", "new", "--family", "pairs", "--out", str(folder), "--learner", learner]
+    assert main([*new, "--course-key", course_key, "--json"]) == 0
+    out, err = capsys.readouterr()
+    made = json.loads(out)
+    assert err == "" and (made["folder"], made["key"]) == (str(folder), str(key))
+    assert made["commitment"] == json.loads((folder / "card.json").read_text())["commitment"]
+    assert "board" not in out and json.loads(key.read_text())["learner"] == learner
+
+    assert main(["challenge", "reveal", str(folder), "--key", str(key), "--json"]) == 0
+    out, err = capsys.readouterr()
+    found = json.loads(out)
+    assert err == "" and found["program"]["template"] == "board" and "is odd" in found["sentence"]
+    assert found["accuracy"] >= 0.95 and found["commitment"] == made["commitment"]
+    assert main(["challenge", "reveal", str(folder), "--key", str(key)]) == 0
+    out, err = capsys.readouterr()
+    assert out.splitlines()[0] == found["sentence"] and "Proved" in out
+    assert err and all(line.startswith("... ") for line in err.splitlines())
+
+    before = key.read_bytes()
+    assert "never overwritten" in mistake(capsys, *new, "--course-key", course_key)
+    assert key.read_bytes() == before
+    weights = bytearray((folder / "weights.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (folder / "weights.safetensors").write_bytes(weights)
+    assert "weights" in mistake(
+        capsys, "challenge", "reveal", str(folder), "--key", str(key), "--json"
+    )
+
+
+def test_an_empty_learner_is_refused(tmp_path, capsys, course_key):
+    text = mistake(
+        capsys, "challenge", "new", "--family", "pairs", "--out", str(tmp_path / "x"),
+        "--learner", " ", "--course-key", course_key, "--json",
+    )  # fmt: skip
+    assert "empty" in text and not (tmp_path / "x").exists()
 
 
 # --- build and progress ----------------------------------------------------------------------

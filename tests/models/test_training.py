@@ -201,3 +201,21 @@ def test_a_checkpoint_that_does_not_fit_is_named_and_kept(damage, tmp_path):
     with pytest.raises(CheckpointError, match="here.checkpoint.*Delete"):
         language(13 if damage == "other length" else 12, Checkpoint(path))
     assert path.is_file()
+
+
+def test_gradients_are_scaled_down_to_the_longest_allowed():
+    """Far below Adam's epsilon, so that a network whose gradients are cut so short stands still."""
+    inputs = torch.randn(64, 3, generator=torch.Generator().manual_seed(0))
+    labels = (inputs[:, 0] > 0).long()
+    moved = []
+    for max_norm in (None, 100.0, 1e-14):
+        torch.manual_seed(0)
+        model = nn.Linear(3, 2)
+        before = model.weight.detach().clone()
+        train_classifier(
+            model, lambda epoch: (inputs, labels), epochs=2, batch_size=16, max_lr=0.01,
+            max_norm=max_norm,
+        )  # fmt: skip
+        moved.append(model.weight.detach() - before)
+    assert torch.equal(moved[0], moved[1]) and moved[0].abs().max() > 1e-3
+    assert moved[2].abs().max() < 1e-5

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from utils.challenges import envelope
 from utils.console import Json, print_json, steps
 from utils.errors import CourseError
 
@@ -46,22 +47,24 @@ def new(
     Hand out the folder. Keep the key: it names the program, and opens the folder with `reveal`.
     """
     # all that can be wrong is found before anything heavy is loaded
-    if family not in ("cnn", "pairs", "sequence"):
-        raise CourseError(f"There is no family {family!r}; there are: cnn, pairs, sequence.")
+    if family not in envelope.FAMILIES:
+        raise CourseError(
+            f"There is no family {family!r}; there are: {', '.join(envelope.FAMILIES)}."
+        )
     if learner is None and course_key is not None:
         raise CourseError("--course-key is only used together with --learner: add that.")
     if learner is not None and course_key is None:
         raise CourseError("--learner needs the course's secret too: add --course-key FILE.")
     if learner is not None and seed is not None:
         raise CourseError("--learner and --seed both choose the seed: leave one of them out.")
+    if course_key is not None and learner is not None:
+        seed = envelope.learner_seed(envelope.read_course_key(course_key), learner)
+    seed = envelope.fresh_seed() if seed is None else seed
+    envelope.check_places(out, key)
     with steps(as_json) as step:
         step("loading PyTorch and TransformerLens")
         from utils.challenges import make, seal
 
-        if learner is not None:
-            seed = seal.learner_seed(seal.read_course_key(course_key), learner)
-        seed = seal.fresh_seed() if seed is None else seed
-        seal.check_places(out, key)
         made = make.make(family, seed, difficulty, unlearnable=unlearnable, tell=step)
         step("sealing")
         key = seal.seal(made, seed, out, key, learner=None if learner is None else learner.strip())
@@ -86,6 +89,7 @@ def reveal(
     as_json: Json = False,
 ) -> None:
     """Prove with the key that nothing was changed, and say what the program is."""
+    envelope.opened(folder, key)
     with steps(as_json) as step:
         step("loading PyTorch and TransformerLens")
         import torch

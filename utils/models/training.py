@@ -81,6 +81,7 @@ def train_classifier(
     batch_size: int,
     max_lr: float,
     weight_decay: float = 0.0,
+    max_norm: float | None = None,
     seed: int = 0,
     on_epoch: Callable[[int, float], None] | None = None,
     checkpoint: Checkpoint | None = None,
@@ -89,6 +90,7 @@ def train_classifier(
 
     epoch_data: epoch number -> (inputs [n, ...], labels [n] int64); called anew every epoch so that
         augmentation can be fresh. n must be the same each time.
+    max_norm: longest gradient; a longer one is scaled down to it. None: as it comes.
     on_epoch: called after each epoch with its number and mean loss; for progress bars.
     checkpoint: where to go on from after an interruption; kept between epochs.
     Single-threaded runs repeat bit for bit; more threads change the order of float sums.
@@ -115,6 +117,8 @@ def train_classifier(
             loss = functional.cross_entropy(model(inputs[batch]), labels[batch])
             optimizer.zero_grad()
             loss.backward()
+            if max_norm is not None:
+                nn.utils.clip_grad_norm_(model.parameters(), max_norm)
             optimizer.step()
             schedule.step()
             total += loss.item() * len(batch)

@@ -3,11 +3,11 @@
 A program labels inputs, says in one sentence what it does, and names its steps. Three families:
 `images` ("cnn"), `pairs` and `sequences` ("sequence").
 
-Difficulty, 1 to 5, means two things. It chooses the templates: one number held against a band at 1
-and 2, every template at 3, mostly tests of several numbers at 4 and 5. And it tightens the
-constants: the higher, the further off centre they lie, so that a simpler rival (one threshold, one
-test of two) comes closer to the truth. At 1 and 2 a solver is also handed what the program compares
-images with.
+Difficulty, 1 to 5, means two things. It chooses the templates: at 1 and 2 one number or property is
+tested, at 3 every template may come, at 4 and 5 the simplest drop out. And it tightens the
+constants. For images and pairs bands and centres lie the further off the middle, so that a simpler
+rival (one threshold, one of two tests) comes closer to the truth; for strings there are more places
+and letters to choose among. At 1 and 2 a solver is also handed what images are compared with.
 """
 
 from __future__ import annotations

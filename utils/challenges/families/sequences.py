@@ -60,16 +60,16 @@ def _name(tokens: list[int]) -> str:
 
 def _draw_brackets(rng: random.Random, difficulty: int) -> dict[str, Any]:
     """Two letters are brackets; one or two more mean nothing."""
-    letters = rng.choice((3, 4))
+    letters = rng.choice((3, 4, 5))
     opens, closes = rng.sample(range(letters), 2)
-    length = rng.choice((12, 13))
+    length = rng.choice((11, 12, 13) if difficulty < 4 else (12, 13, 14))
     return {"letters": letters, "length": length, "open": opens, "close": closes}
 
 
 def _make_brackets(c: Constants, n: int, generator: torch.Generator) -> Tensor:
     """Half or so balanced, the rest so but for a flip or a swap, or a mere shuffle."""
     length, rows = c["length"], 6 * n
-    pairs = (length - 2) // 2
+    pairs = 5 if length < 14 else 6
     # walks of +1 and -1: of many shuffles of equally many keep those that never dip
     walk = torch.tensor([1, -1] * pairs).expand(rows, -1)
     walk = walk.gather(1, torch.rand(rows, 2 * pairs, generator=generator).argsort(1))
@@ -107,7 +107,7 @@ def _steps_brackets(c: Constants) -> list[Step]:
 
 
 def _draw_palindrome(rng: random.Random, difficulty: int) -> dict[str, Any]:
-    length = rng.choice((8, 10))
+    length = rng.choice((8, 9, 10) if difficulty < 4 else (9, 10, 11))
     return {"letters": rng.choice((3, 4, 5)), "length": length, "blind": rng.randrange(length // 2)}
 
 
@@ -124,7 +124,8 @@ def _make_palindrome(c: Constants, n: int, generator: torch.Generator) -> Tensor
     differs = rank < wrong
     differs[:, c["blind"]] = torch.rand(n, generator=generator) < 0.5
     right = torch.where(differs, other, left)
-    return torch.cat([left, right.flip(1)], 1)
+    middle = torch.randint(k, (n, c["length"] % 2), generator=generator)
+    return torch.cat([left, middle, right.flip(1)], 1)
 
 
 def _steps_palindrome(c: Constants) -> list[Step]:
@@ -149,7 +150,7 @@ def _draw_repeat(rng: random.Random, difficulty: int) -> dict[str, Any]:
     letters, window = rng.choice([(5, 3), (6, 3), (8, 4)])
     if window == 4 and difficulty < 3:
         letters, window = 6, 3
-    length = rng.choice((8, 9, 10))
+    length = rng.choice((8, 9, 10, 11, 12))
     start = rng.randint(0, length - window)
     return {"letters": letters, "length": length, "start": start, "window": window}
 
@@ -171,7 +172,9 @@ def _draw_majority(rng: random.Random, difficulty: int) -> dict[str, Any]:
     """More of one letter than of another: in exactly one of two parts of the string."""
     letters = rng.choice((2, 3) if difficulty < 3 else (2, 3, 4))
     more, less = rng.sample(range(letters), 2)
-    length, cut = rng.choice(((9, 5), (10, 5)) if difficulty < 3 else ((10, 3), (10, 5), (10, 7)))
+    length, cut = rng.choice(
+        ((9, 5), (10, 5)) if difficulty < 3 else ((10, 3), (10, 5), (10, 7), (9, 4), (11, 6))
+    )
     return {"letters": letters, "length": length, "more": more, "less": less, "cut": cut}
 
 
@@ -206,7 +209,7 @@ def _draw_run(rng: random.Random, difficulty: int) -> dict[str, Any]:
     letters, length, run, strict = rng.choice(
         [(4, 10, 4, False), (6, 10, 4, False), (6, 8, 3, True), (8, 8, 3, True)]
     )
-    order = rng.sample(range(letters), letters) if difficulty > 4 else list(range(letters))
+    order = list(range(letters)) if difficulty < 3 else rng.sample(range(letters), letters)
     down = rng.random() < 0.5
     return {
         "letters": letters, "length": length, "run": run, "strict": strict,
@@ -272,8 +275,8 @@ def _steps_count(c: Constants) -> list[Step]:
 def _draw_neighbours(rng: random.Random, difficulty: int) -> dict[str, Any]:
     """So many equal neighbours that about half of uniform strings have them."""
     while True:
-        gap = 1 if difficulty < 3 else rng.choice((1, 2))
-        letters, length = rng.choice((3, 4, 5, 6, 8)), rng.choice((8, 9, 10))
+        gap = 1 if difficulty < 3 else rng.choice((1, 2, 3))
+        letters, length = rng.choice((3, 4, 5, 6, 7, 8)), rng.choice((8, 9, 10, 11, 12))
         places = length - gap
         chances = [comb(places, k) * (letters - 1) ** (places - k) for k in range(places + 1)]
         for least in range(1, 4):

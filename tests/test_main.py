@@ -88,7 +88,7 @@ def test_starting_up_loads_nothing_heavy():
     [
         (["slove"], "slove"),
         (["solve"], "name"),
-        (["solve", "transformer"], "there are: brackets, cnn"),
+        (["solve", "transformer"], "there are: brackets, cnn, pairs"),
         (["solve", "brackets", "--original"], "leave them out"),
         (["solve", "cnn", "--jsno"], "--jsno"),
         (["solve", "cnn", "extra"], "extra"),
@@ -96,6 +96,8 @@ def test_starting_up_loads_nothing_heavy():
         (["solve", "cnn", "--original"], "docs/data.md"),
         (["solve", "cnn", "--original", "--data", "/no/such/folder"], "/no/such/folder"),
         (["solve", "cnn", "--original", "--json"], "docs/data.md"),
+        (["solve", "pairs", "--data", "here"], "--original"),
+        (["solve", "pairs", "--original"], "docs/data.md"),
         (["retrain", "nope"], "cnn-challenge"),
         (["retrain", "nope", "--install"], "cnn-challenge"),
         (["retrain", "nope", "--json"], "cnn-challenge"),

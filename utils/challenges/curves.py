@@ -156,12 +156,16 @@ class Fit:
 
 
 def find_curves(
-    answers: Tensor, known: Tensor | None = None, most: int = 4, rounds: int = 2
+    answers: Tensor,
+    known: Tensor | None = None,
+    most: int = 4,
+    rounds: int = 2,
+    stop: bool = True,
 ) -> list[Fit]:
     """The best fit with 0, 1, 2 ... curves: one is added at a time, then each is moved in turn.
 
-    answers: [p, p] in {0, 1}. known: [p, p] bool, the cells that may be read. Stops at `most`, or
-    when another curve no longer makes the whole code shorter (that last fit is in the list).
+    answers: [p, p] in {0, 1}. known: [p, p] bool, the cells that may be read. Stops at `most`, or,
+    with `stop`, when another curve no longer makes the code shorter (that last fit is in the list).
     """
     size, sums, all_curves = len(answers), _sums(answers, known), family(len(answers))
     cells = int(sums[0][:, -1].sum() + sums[1][:, -1].sum())
@@ -186,9 +190,7 @@ def find_curves(
         fine = Family(torch.stack([heights_of(name) for name in names]), names)
         cost = _cost(
             sums,
-            torch.stack(
-                [fine.heights, *(heights_of(o).expand(len(names), -1) for o in others)], 1
-            ),
+            torch.stack([fine.heights, *(heights_of(o).expand(len(names), -1) for o in others)], 1),
         )
         # every constant that does as well makes the same claim; take the one in the middle
         good = (cost <= cost.min() + 1e-9).nonzero()[:, 0]
@@ -210,7 +212,7 @@ def find_curves(
             if chosen == before:
                 break
         fits.append(fit())
-        if fits[-1].bits > fits[-2].bits:
+        if stop and fits[-1].bits > fits[-2].bits:
             break
     return fits
 

@@ -41,8 +41,8 @@ class RowBits:
 def row_bits(pieces: Pieces, heights: Tensor) -> RowBits:
     """Start and flips of every row, from its pieces; heights [k, p] as the pieces were cut.
 
-    A bit is unknown (-1) where its curve does not cross the row, or crosses it at the same height as
-    another curve or next to a piece without answers: then nobody can say whose flip it was.
+    A bit is unknown (-1) where its curve does not cross the row, or crosses it where another curve
+    does or next to a piece without answers: then nobody can say whose flip it was.
     """
     curves, size = heights.shape
     values = torch.full((size, curves + 1), -1)
@@ -90,6 +90,11 @@ def _rules(size: int) -> tuple[Tensor, list[str]]:
                 said.append(torch.sin(2 * math.pi * (waves * scale + phase / 8)) > 0)
                 text.append(f"sin(2 pi ({waves:g} (a/{size - 1})^{power:g} + {phase}/8)) > 0")
     return torch.stack(said), text
+
+
+def count(size: int) -> int:
+    """How many rules the search tries on a grid of that size."""
+    return len(_rules(size)[1])
 
 
 def best_rule(rows: Tensor, bits: Tensor, size: int) -> Rule:

@@ -113,6 +113,7 @@ def check_wrong(answer: Any, lab: Any) -> str | None:
     best = _wrong(labels, one, everything)
     whole_grid = 0
     above = torch.arange(20)[None] >= one[0][:, None]
+    later = (one + 1).clamp(max=20)
     for side in (above, ~above):
         ones = int(labels[side].sum())
         whole_grid += min(ones, int(side.sum()) - ones)
@@ -122,7 +123,7 @@ def check_wrong(answer: Any, lab: Any) -> str | None:
         (400 - best, "this counts the cells that are right; asked are the wrong ones."),
         (whole_grid, "one majority was taken for the whole grid above the curve; every row has "
          "bits of its own."),
-        (_wrong(labels, one + 1, everything), "the cell at the height itself lies *on* the curve "
+        (_wrong(labels, later, everything), "the cell at the height itself lies *on* the curve "
          "and belongs to the upper piece: the pieces are [0, h) and [h, size)."),
     ):  # fmt: skip
         if value == slip != best:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
-NAMES = ("sites",)
+NAMES = ("patching", "scrubbing", "sites")
 
 
 def machine() -> dict[str, Any]:

@@ -25,10 +25,15 @@ def main(arguments: list[str] | None = None) -> int:
     if options.name not in NAMES:
         print(f"No benchmark {options.name!r}; there is {', '.join(NAMES)}.", file=sys.stderr)
         return 2
-    rows = importlib.import_module(f"benchmarks.{options.name}").rows(quick=options.quick)
+    module = importlib.import_module(f"benchmarks.{options.name}")
+    rows = module.rows(quick=options.quick)
     where = machine()
     if options.json:
         print(json.dumps({"machine": where, "rows": rows}))
+        return 0
+    if hasattr(module, "table"):
+        print(module.table(rows))
+        print("; ".join(f"{key} {value}" for key, value in where.items()))
         return 0
     width = max(len(row["what"]) for row in rows)
     print(f"{'what':<{width}}  {'ours':>9}  {'peer':>9}  {'ratio':>6}  max |difference|")

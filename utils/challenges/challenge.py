@@ -6,7 +6,7 @@ Nothing here knows the program. A network of the course, the original one and a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from utils.hooked import eval_mode
-from utils.scrubbing import Graph
+from utils.scrubbing import Graph, UnknownComponentError, chain
+from utils.sites import Site, hook_shapes
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Challenge:
 
     family: "cnn", "pairs" or "sequence". model: hooked, in eval mode. draw: (n, seed) -> Sample of
     that size, or of the whole domain where that is smaller. graph: inputs -> the network as a graph
-    of components, for scrubbing. read: the network's output -> logits [n, classes].
+    of components, for scrubbing; see `graph_for`. read: its output -> logits [n, classes].
     given: what a solver was handed beside the network (a clue image, say). card: the public facts,
     as JSON may hold them.
     """
@@ -57,6 +58,23 @@ class Challenge:
         with eval_mode(self.model), torch.no_grad():
             parts = [self.read(self.model(part)) for part in inputs.split(batch_size)]
         return torch.cat(parts)
+
+    def graph_for(self, sites: Sequence[Site], inputs: Tensor) -> Graph:
+        """The graph in which these Sites can be claimed.
+
+        A network whose layers follow one another is cut at the hooks that the Sites name, in the
+        order in which they fire: what lies behind a cut is computed from all of it.
+        """
+        if self.family != "cnn" or not sites:
+            return self.graph(inputs)
+        named = {site.hook for site in sites}
+        unknown = [hook for hook in named if hook not in self.model.hook_dict]
+        if unknown:
+            raise UnknownComponentError(
+                f"The network has no hook {unknown[0]!r}; it has {', '.join(self.model.hook_dict)}."
+            )
+        fired = hook_shapes(self.model, inputs[:2])
+        return chain(self.model, [hook for hook in fired if hook in named], inputs[:4])
 
     def predict(self, inputs: Tensor) -> Tensor:
         """The class it gives each input, [n] int64."""

@@ -16,10 +16,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from utils.challenges import evidence as ev
+from utils.challenges.challenge import Challenge, Sample
+from utils.challenges.explanation import Explanation
 from utils.data import digits
 from utils.data.programs import BandProgram, best_band, challenge_1
 from utils.errors import CourseError
 from utils.reports import Estimate, Report, Row
+from utils.scrubbing import Step, chain
 from utils.sites import Site
 
 DOSES = (0.0001, 0.001, 0.01, 0.1, 1.0)  # the solvers' noise levels, share of the range; 1 = random
@@ -85,6 +88,42 @@ def held_out_case(n: int = 7200, progress: Progress = lambda text: None) -> Case
     return Case(
         "cnn", model, test.images, test.original, replace(rule, low=low, high=high),
         challenge_1().labels(test.images),
+    )  # fmt: skip
+
+
+def challenge() -> Challenge:
+    """Challenge 1 for the judge: the shipped network and its clue; images of held-out scans."""
+    from utils.models import zoo
+
+    model = zoo.load("cnn-challenge")
+
+    def draw(n: int, seed: int) -> Sample:
+        images = digits.make("held-out", n, seed=10_000 + seed)
+        return Sample(images.images, images.original)
+
+    return Challenge(
+        "cnn", "cnn", model, draw, lambda x: chain(model, ["hook_fc1"], x[:4]),
+        given={"clue": digits.clue()},
+    )  # fmt: skip
+
+
+def explanation(case: Case) -> Explanation:
+    """The account on trial as steps: two detectors at the neurons that take sides clearly."""
+    found = ev.find_detectors(case.cut.activations, case.below, case.above, ratio=2.0, floor=0.02)
+    clue, low, high = case.program.template, round(case.program.low), round(case.program.high)
+
+    def similarity(x: Tensor) -> Tensor:
+        return (x[:, 0] * (2 * clue - 1)).sum((1, 2))
+
+    return Explanation(
+        [
+            Step("too unlike", lambda x: similarity(x) <= low,
+                 site=Site("hook_fc1", neuron=found.below.tolist())),
+            Step("too like", lambda x: similarity(x) >= high,
+                 site=Site("hook_fc1", neuron=found.above.tolist())),
+            Step("label", lambda a, b: a | b, ("too unlike", "too like")),
+        ],
+        name="template band",
     )  # fmt: skip
 
 

@@ -26,7 +26,7 @@ from utils.scrubbing.hypothesis import (
 )
 from utils.scrubbing.plan import Plan
 from utils.scrubbing.reference import naive, prefix
-from utils.scrubbing.report import ScrubReport, Strength, cross_entropy, scrub
+from utils.scrubbing.report import ScrubReport, Strength, cross_entropy, recovered, scrub
 from utils.scrubbing.samplers import Classes, Draws, Sampler
 from utils.scrubbing.transformer import TransformerGraph
 
@@ -59,6 +59,7 @@ __all__ = [
     "make_store",
     "naive",
     "prefix",
+    "recovered",
     "save_html",
     "save_png",
     "scrub",

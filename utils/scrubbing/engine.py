@@ -24,6 +24,7 @@ from utils.scrubbing.plan import Bound, Plan
 from utils.scrubbing.samplers import Draws, Sampler
 
 Progress = Callable[[int, int], None]  # rows done, rows in all
+_CACHE = 8 * 2**20  # bytes to work on at once
 
 
 class MemoryBoundError(CourseError, ValueError):
@@ -92,17 +93,17 @@ class Store:
         return _row_bytes(plan, inputs).stored * len(inputs) <= memory_mb * 2**20 / 2
 
     def output(self, index: Tensor) -> Tensor:
-        return self._values[OUTPUT][index]
+        return self._values[OUTPUT].index_select(0, index)
 
 
 def _take(stored: Tensor, index: Tensor, have: Where, where: Where) -> Tensor:
     if where == have:
-        return stored[index]
+        return stored.index_select(0, index)
     assert where is not None
     place = {p: i for i, p in enumerate(have)} if have is not None else None
     columns = [p if place is None else place[p] for p in where]
     if columns == list(range(columns[0], columns[0] + len(columns))):
-        return stored[:, columns[0] : columns[0] + len(columns)][index]
+        return stored[:, columns[0] : columns[0] + len(columns)].index_select(0, index)
     return stored[index[:, None], torch.tensor(columns, device=stored.device)]
 
 
@@ -154,8 +155,8 @@ def gather(
     cost = Cost() if cost is None else cost
     row_bytes = _row_bytes(plan, inputs)
     budget = memory_mb * 2**20
-    per_row = max(1, int(budget / 4 / max(row_bytes.working, 1)))
-    size = min(per_row, 512) if chunk is None else chunk
+    allowed = min(budget / 4, _CACHE)  # what a processor's cache holds is faster than any batch
+    size = min(max(1, int(allowed / max(row_bytes.working, 1))), 2048) if chunk is None else chunk
     if size < 1:
         raise MemoryBoundError(f"chunk must be 1 or more, got {chunk}.")
     if row_bytes.working > budget:

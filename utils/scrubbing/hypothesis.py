@@ -20,6 +20,7 @@ from utils.sites import Site
 
 Feature = Callable[[Tensor], Any] | Literal["any", "exact"]
 Unimportant = Literal["shared", "separate", "exact"]
+X = "x"  # what steps of a diagram call the model's input
 
 
 class HypothesisError(CourseError, ValueError):
@@ -173,8 +174,8 @@ class Hypothesis:
 class Step:
     """One named step of a diagram: a function of earlier steps, or of the input itself.
 
-    function: the values of the steps named in `inputs`, each [N, ...], -> [N, ...]; without
-        `inputs` it is given the model's inputs.
+    function: the values of the steps named in `inputs`, each [N, ...], -> [N, ...]. "x" names the
+        model's inputs; without `inputs` it is given those alone.
     site: where in the model this value is; None for a step the diagram does not place. Several
         Sites may hold one value (heads that do the same).
     """
@@ -207,8 +208,10 @@ def treeify(
     for step in steps:
         if step.name in table:
             raise HypothesisError(f"Two steps are called {step.name!r}.")
+        if step.name == X:
+            raise HypothesisError(f"No step can be called {X!r}: that is the model's input.")
         for source in step.inputs:
-            if source not in table:
+            if source not in table and source != X:
                 raise HypothesisError(
                     f"Step {step.name!r} uses {source!r}, which is not an earlier step."
                 )
@@ -222,6 +225,8 @@ def treeify(
     def below(step: Step) -> tuple[Node, ...]:
         found: dict[str, Node] = {}
         for source in step.inputs:
+            if source == X:  # the input itself is claimed by naming a site for it, not by reading
+                continue
             inner = table[source]
             if inner.site is None:
                 nodes: Sequence[Node] = below(inner)
@@ -251,7 +256,8 @@ def _composed(name: str, table: Mapping[str, Step]) -> Callable[[Tensor], Any]:
 
         def value(step: Step) -> Any:
             if step.name not in known:
-                given = [value(table[s]) for s in step.inputs] if step.inputs else [inputs]
+                sources = step.inputs or (X,)
+                given = [inputs if s == X else value(table[s]) for s in sources]
                 known[step.name] = step.function(*given)
             return known[step.name]
 

@@ -141,6 +141,7 @@ def scrub(
     marginals: bool = False,
     strata: Mapping[str, Tensor] | None = None,
     ids: Tensor | None = None,
+    groups: Tensor | None = None,
     engine: Engine = "auto",
     memory_mb: float = 2048,
     progress: Callable[[str, int, int], None] | None = None,
@@ -156,6 +157,8 @@ def scrub(
     marginals: also run with each node exact, and with each unconditional.
     strata: name -> [N] bool, parts of the data whose losses are shown apart.
     ids: [N] names of the inputs, so that a shuffled data set gives the same draws.
+    groups: [N], inputs that are copies of one original share a number; intervals resample whole
+        groups.
     engine: "auto" gathers clean activations unless recomputing them is cheaper, and says so.
     memory_mb: for the stored activations, and the work on them.
     progress: called with what is running, rows done and rows in all.
@@ -182,10 +185,10 @@ def scrub(
     base = run.baseline(clean, sampler)
     losses = run.losses(outputs)
     mine = losses.mean(0)
-    groups = rows if len(rows.unique()) < len(rows) else None
+    units = _units(rows, groups)
 
     def share(scrubbed: Tensor) -> Estimate:
-        return _recovered(scrubbed, base, own, groups)
+        return _recovered(scrubbed, base, own, units)
 
     protocol: dict[str, str | int | float] = {
         "references": len(rows),
@@ -198,11 +201,11 @@ def scrub(
     }
     table = [
         Row("loss recovered", share(mine), "result"),
-        Row("loss, scrubbed", _mean(mine, groups), "result"),
-        Row("loss, baseline", _mean(base, groups), "baseline", "recovers 0"),
-        Row("loss, model", _mean(own, groups), "ceiling", "recovers 1"),
+        Row("loss, scrubbed", _mean(mine, units), "result"),
+        Row("loss, baseline", _mean(base, units), "baseline", "recovers 0"),
+        Row("loss, model", _mean(own, units), "ceiling", "recovers 1"),
     ]
-    table += _agreement(outputs, clean[rows], run.targets(rows), groups)
+    table += _agreement(outputs, clean[rows], run.targets(rows), units)
     label = _label(label, targets)
     if label is not None:
         note = "every feature replaced by the label"
@@ -251,8 +254,37 @@ def scrub(
         hypothesis,
         Report(f"Causal scrubbing: {hypothesis.name}", table, protocol, notes, digits=digits),
         losses, rows, strength, apart,
-        _strata(strata or {}, rows, mine, own, base), spread, run.cost, run.engine,
+        _strata(strata or {}, rows, mine, own, base, groups), spread, run.cost, run.engine,
     )  # fmt: skip
+
+
+def recovered(
+    graph: Graph,
+    hypothesis: Hypothesis,
+    inputs: Tensor,
+    targets: Tensor,
+    *,
+    loss: Loss = cross_entropy,
+    refs: int | Tensor = 1000,
+    resamples: int = 5,
+    seed: int = 0,
+    groups: Tensor | None = None,
+    memory_mb: float = 2048,
+) -> Estimate:
+    """The share of the loss recovered and nothing else; arguments as for `scrub`.
+
+    For one more row beside a report that has the rest: a rival, another null.
+    """
+    rows = _references(refs, len(inputs), seed)
+    graph.check(inputs)
+    sampler = Sampler(hypothesis, inputs, seed=seed)
+    plan = Plan(graph, hypothesis)
+    run = _Runner(graph, inputs, targets, loss, rows, resamples, "auto", memory_mb, None)
+    run.prepare(plan, variants=1)
+    scrubbed = run.losses(run("scrubbing", plan, sampler)[0]).mean(0)
+    clean = run.clean()
+    own = run.measure(clean[rows][None], rows[None])[0]
+    return _recovered(scrubbed, run.baseline(clean, sampler), own, _units(rows, groups))
 
 
 class _Runner:
@@ -410,6 +442,13 @@ def _references(refs: int | Tensor, n: int, seed: int) -> Tensor:
     return torch.randint(n, (refs,), generator=torch.Generator().manual_seed(seed))
 
 
+def _units(rows: Tensor, groups: Tensor | None) -> Tensor | None:
+    """What an interval resamples: groups, or rows where some were drawn twice, or just the rows."""
+    if groups is not None:
+        return groups[rows]
+    return rows if len(rows.unique()) < len(rows) else None
+
+
 def _recovered(scrubbed: Tensor, base: Tensor, own: Tensor, groups: Tensor | None) -> Estimate:
     gap = float((own - base).mean())
     if abs(gap) < 1e-9:
@@ -473,15 +512,20 @@ def _strength(classes: Classes, draws: Draws, path: str) -> Strength:
 
 
 def _strata(
-    strata: Mapping[str, Tensor], rows: Tensor, scrubbed: Tensor, own: Tensor, base: Tensor
+    strata: Mapping[str, Tensor],
+    rows: Tensor,
+    scrubbed: Tensor,
+    own: Tensor,
+    base: Tensor,
+    groups: Tensor | None,
 ) -> dict[str, tuple[Estimate, Estimate, Estimate]]:
     out = {}
     for name, mask in strata.items():
         inside = mask[rows].bool()
         if int(inside.sum()) < 2:
             raise HypothesisError(f"Stratum {name!r} holds {int(inside.sum())} references.")
-        groups = rows[inside] if len(rows[inside].unique()) < int(inside.sum()) else None
-        out[name] = tuple(_mean(x[inside], groups) for x in (scrubbed, own, base))
+        units = _units(rows[inside], groups)
+        out[name] = tuple(_mean(x[inside], units) for x in (scrubbed, own, base))
     return out  # type: ignore[return-value]
 
 

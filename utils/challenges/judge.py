@@ -1,0 +1,488 @@
+"""The judge: from a challenge and an explanation to a verdict, by four independent measurements.
+
+1. Program: does it say what the network says, on inputs drawn for the judge alone?
+2. Bits: does it say so in fewer bits than the labels take (`utils.challenges.bits`)?
+3. Sufficiency: does the network stay itself when everything the explanation calls free is resampled
+   (causal scrubbing), and better so than with random classes, with the label in place of every
+   step, and with the same claims made of random sites of the same size?
+4. Necessity: does its answer change as the program says when a step's site takes its value from an
+   input where that step comes out differently (interchange interventions)?
+
+Both halves of the mechanism are worth what was really resampled: `strength`. `RULES` says what each
+verdict needs, as data. The thresholds were chosen before, and are tested by, the calibration in
+`benchmarks/judge.py`: explanations known to be right, half right and wrong.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from utils.challenges.bits import Bits, measure
+from utils.challenges.challenge import Challenge
+from utils.challenges.evidence import ratio
+from utils.challenges.explanation import Explanation, ExplanationError
+from utils.challenges.nulls import random_sites, shuffled_donors
+from utils.challenges.verdicts import Finding, decide
+from utils.reports import Estimate, Report, Row
+from utils.scrubbing import ScrubReport, Step, recovered, scrub
+from utils.sites import Site, run
+
+Progress = Callable[[str], None]
+RANDOM_SITES = 3  # draws of random sites behind that null
+ENOUGH = 20  # pairs below which a share says nothing
+DIGITS = 3
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the judge found. `findings` are the rules with what was measured, `reasons` in words.
+
+    sufficiency, strength and necessity are None when no mechanism was claimed; `given_up` is None
+    when nothing was called unrecoverable.
+    """
+
+    name: str
+    verdict: str
+    reasons: Sequence[str]
+    findings: Sequence[Finding]
+    program: Report
+    bits: Bits
+    sufficiency: ScrubReport | None = None
+    random_sites: Estimate | None = None
+    necessity: Report | None = None
+    strength: Report | None = None
+    given_up: Report | None = None
+
+    def __str__(self) -> str:
+        parts = [str(self.program), self._bits_line()]
+        if self.given_up is not None:
+            parts.append(str(self.given_up))
+        if self.sufficiency is not None:
+            parts += [str(self.sufficiency.report), str(self.strength), str(self.necessity)]
+        lines = "\n".join(f"  - {reason}" for reason in self.reasons)
+        return "\n\n".join([*parts, f"VERDICT: {self.verdict}\n{lines}"])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        import html
+
+        parts = [self.program._repr_html_(), f"<p>{html.escape(self._bits_line())}</p>"]
+        if self.given_up is not None:
+            parts.append(self.given_up._repr_html_())
+        if self.sufficiency is not None:
+            for report in (self.sufficiency.report, self.strength, self.necessity):
+                parts.append(report._repr_html_())  # type: ignore[union-attr]
+        items = "".join(f"<li>{html.escape(reason)}</li>" for reason in self.reasons)
+        verdict = html.escape(self.verdict)
+        return "".join(parts) + f"<p><strong>Verdict: {verdict}</strong></p><ul>{items}</ul>"
+
+    def _bits_line(self) -> str:
+        b = self.bits
+        return (
+            f"Bits: program {b.program:.0f} and exceptions {b.exceptions:.0f}, against"
+            f" {b.table:.0f} for the table of labels: {b.saved:.0%} saved."
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON of `challenge judge` and of `solve`; estimates at the leaves."""
+
+        def leaf(report: Report | None, name: str) -> dict[str, Any] | None:
+            rows = {} if report is None else {row.name: row.estimate for row in report}
+            return rows[name].as_dict() if name in rows else None
+
+        scrubbed = None if self.sufficiency is None else self.sufficiency.report
+        sites = None if self.random_sites is None else self.random_sites.as_dict()
+        return {
+            "name": self.name,
+            "agreement": {
+                "model": leaf(self.program, "program = network"),
+                "labels": leaf(self.program, "program = secret labels"),
+                "model_errors": leaf(self.program, "program = network, where it errs"),
+            },
+            "bits": {
+                "program": round(self.bits.program, 1),
+                "exceptions": round(self.bits.exceptions, 1),
+                "table": round(self.bits.table, 1),
+            },
+            "sufficiency": {
+                "recovered": leaf(scrubbed, "loss recovered"),
+                "label_only_null": leaf(scrubbed, "recovered, label only"),
+                "class_matched_null": leaf(scrubbed, "recovered, random classes"),
+                "random_site_null": sites,
+                "ceiling": leaf(scrubbed, "recovered, named parts exact"),
+            },
+            "necessity": {
+                "change": leaf(self.necessity, "any step, should change"),
+                "stay": leaf(self.necessity, "any step, should stay"),
+                "random_site_null": leaf(self.necessity, "any step, should change, random site"),
+            },
+            "strength": {
+                "variance": leaf(self.strength, "share of variance resampled"),
+                "entropy": leaf(self.strength, "share of the input's entropy resampled"),
+            },
+            "verdict": self.verdict,
+            "reasons": list(self.reasons),
+        }
+
+
+def judge(
+    challenge: Challenge,
+    explanation: Explanation,
+    *,
+    labels: Callable[[Tensor], Tensor] | None = None,
+    inputs: int = 3000,
+    references: int = 1000,
+    resamples: int = 4,
+    seed: int = 0,
+    progress: Progress = lambda text: None,
+) -> Verdict:
+    """Try an explanation on a challenge.
+
+    labels: the secret program, where the judge holds the key; its labels are compared, and decide
+        whether a part was unrecoverable. Nothing else depends on them.
+    inputs: how many to draw; fewer where the domain is smaller. references, resamples: for
+        scrubbing. seed: of the inputs and, with the submission's digest, of the pairs, so that
+        they cannot be known before the submission is fixed.
+
+    Raises ExplanationError and its kinds, or HypothesisError and its kinds, for what cannot be
+    tried as it stands.
+    """
+    sample = challenge.draw(inputs, seed)
+    x, groups = sample.inputs, sample.groups
+    progress("checking the steps")
+    for step in explanation.placed:
+        if any(isinstance(site, str) for site in _sites(step)):
+            raise ExplanationError(
+                f"Step {step.name!r} names its place as text; use a Site, which can be swapped."
+            )
+    graph = challenge.graph_for(places(explanation), x)
+    explanation.check(x[: min(len(x), 512)], graph)
+    progress("comparing the program with the network")
+    given_up = None
+    if explanation.unrecoverable is not None:
+        lost = explanation.given_up(x)
+        given_up = unrecoverable_report(challenge, x, groups, lost, labels)
+        x, groups = x[~lost], groups[~lost]
+        if len(x) < ENOUGH:
+            raise ExplanationError(
+                f"The explanation gives up {int(lost.sum())} of {len(lost)} inputs, so there is"
+                " next to nothing left that it explains."
+            )
+    values = explanation.values(x)
+    said, network = explanation.labels(x), challenge.predict(x)
+    program = agreement_report(said, network, groups, None if labels is None else labels(x).long())
+    bits = measure(explanation, said, network, challenge.given)
+    sufficiency = null = swaps = strength = None
+    if explanation.placed:
+        pairs = int.from_bytes(hashlib.sha256(f"{bits.digest}|{seed}".encode()).digest()[:7], "big")
+        progress("resampling along the explanation, and its nulls")
+        hypothesis = explanation.hypothesis()
+        sufficiency = scrub(
+            graph, hypothesis, x, network, label=network, refs=references, resamples=resamples,
+            nulls=3, seed=seed, groups=groups, digits=DIGITS,
+        )  # fmt: skip
+        progress("the same claims at random sites")
+        generator = torch.Generator().manual_seed(pairs)
+        null = random_site_null(
+            challenge, explanation, x, network, groups, references, seed, generator
+        )
+        progress("swapping steps")
+        swaps = necessity_report(challenge, explanation, x, groups, values, generator)
+        progress("weighing what was resampled")
+        strength = strength_report(challenge, explanation, x, groups, values, said, generator)
+    decision = decide(program, bits, sufficiency, null, swaps, strength, given_up)
+    return Verdict(
+        challenge.name, *decision, program, bits, sufficiency, null, swaps, strength, given_up
+    )  # fmt: skip
+
+
+def _sites(step: Step) -> list[Any]:
+    return list(step.site) if isinstance(step.site, tuple) else [step.site]
+
+
+def places(explanation: Explanation) -> list[Site]:
+    """All Sites that its steps are placed at."""
+    return [site for step in explanation.placed for site in _sites(step)]
+
+
+def share(hits: Tensor, groups: Tensor) -> Estimate:
+    """Mean of `hits` [n] in [0, 1]; whole groups are resampled, Wilson where all agree."""
+    count = len(groups.unique())
+    mean = float(hits.double().mean())
+    if count == len(hits) and bool(((hits == 0) | (hits == 1)).all()):
+        return Estimate.proportion(int(hits.sum()), len(hits))
+    if mean in (0.0, 1.0):
+        return Estimate.proportion(round(mean * count), count)
+    return ratio(hits.double(), torch.ones(len(hits), dtype=torch.double), groups)
+
+
+# --- program ------------------------------------------------------------------------------------
+
+
+def agreement_report(
+    said: Tensor, network: Tensor, groups: Tensor, labels: Tensor | None
+) -> Report:
+    """What the program says beside what the network says, and the labels where they are known."""
+    rows = [Row("program = network", share(said == network, groups), "result")]
+    if labels is not None:
+        wrong = network != labels
+        rows += [
+            Row("program = secret labels", share(said == labels, groups), "result"),
+            Row("network = secret labels", share(network == labels, groups), "ceiling"),
+        ]
+        if int(wrong.sum()) >= ENOUGH:
+            hits = share((said == network)[wrong], groups[wrong])
+            rows.append(Row("program = network, where it errs", hits, "result"))
+    largest = torch.bincount(network).argmax()
+    rows.append(Row("always the larger class", share(network == largest, groups), "baseline"))
+    protocol = {"inputs": len(said), "drawn": "for the judge, none of them trained on"}
+    return Report("Program: agreement", rows, protocol, digits=DIGITS)
+
+
+def unrecoverable_report(
+    challenge: Challenge,
+    x: Tensor,
+    groups: Tensor,
+    lost: Tensor,
+    labels: Callable[[Tensor], Tensor] | None,
+) -> Report:
+    """Whether the network knows the labels that the explanation gives up. Needs the key."""
+    rows = [Row("share given up", share(lost, groups), "result")]
+    if labels is not None and min(int(lost.sum()), int((~lost).sum())) >= ENOUGH:
+        truth = labels(x).long()
+        right = challenge.predict(x) == truth
+        guess = truth == torch.bincount(truth[lost]).argmax()
+        for name, hits, part, role in (
+            ("network = secret labels, given up", right, lost, "result"),
+            ("one answer for all, given up", guess, lost, "null"),
+            ("network = secret labels, elsewhere", right, ~lost, "ceiling"),
+        ):
+            rows.append(Row(name, share(hits[part], groups[part]), role))
+    rows.append(Row("nothing given up", Estimate.exact(0.0, len(x)), "baseline"))
+    return Report(
+        "Unrecoverable: does the network know these labels?", rows, {"inputs": len(x)},
+        digits=DIGITS,
+    )  # fmt: skip
+
+
+# --- sufficiency --------------------------------------------------------------------------------
+
+
+def random_site_null(
+    challenge: Challenge,
+    explanation: Explanation,
+    x: Tensor,
+    network: Tensor,
+    groups: Tensor,
+    references: int,
+    seed: int,
+    generator: torch.Generator,
+) -> Estimate:
+    """Loss recovered when the same steps are placed at random sites of the same size, the mean of
+    some draws. A claim about a site must do better than a claim about any site."""
+    losses = []
+    for _ in range(RANDOM_SITES):
+        moved = relocated(challenge, explanation, x, generator)
+        losses.append(
+            recovered(
+                challenge.graph_for(places(moved), x), moved.hypothesis("random sites"), x, network,
+                refs=references, resamples=1, seed=seed, groups=groups,
+            )
+        )  # fmt: skip
+    value = sum(e.value for e in losses) / len(losses)
+    return Estimate(
+        value, min(e.low for e in losses), max(e.high for e in losses), losses[0].n,
+        f"mean of {RANDOM_SITES} draws, the widest of their intervals",
+    )  # fmt: skip
+
+
+def relocated(
+    challenge: Challenge, explanation: Explanation, x: Tensor, generator: torch.Generator
+) -> Explanation:
+    """The same explanation with every placed step at a random site of the same size."""
+    moved = iter(random_sites(challenge.model, places(explanation), x, generator))
+    steps = []
+    for step in explanation.steps:
+        if step.site is not None:
+            new = tuple(next(moved) for _ in _sites(step))
+            step = replace(step, site=new if isinstance(step.site, tuple) else new[0])
+        steps.append(step)
+    return replace(explanation, steps=steps)
+
+
+# --- necessity ----------------------------------------------------------------------------------
+
+
+def necessity_report(
+    challenge: Challenge,
+    explanation: Explanation,
+    x: Tensor,
+    groups: Tensor,
+    values: Mapping[str, Tensor],
+    generator: torch.Generator,
+) -> Report:
+    """Swap each placed step's sites from an input where its value differs: does the answer follow?
+
+    Rows for each step and for all together: pairs on which the program predicts another answer,
+    pairs on which it predicts the same, and *telling* pairs: another answer although both inputs
+    have the same one, which no site that merely carries the label could bring about. Nulls: a
+    random site of the same size, and values from another donor than the prediction is about.
+    """
+    own = explanation.labels(x)
+    rows: list[Row] = []
+    pooled: dict[tuple[str, str], list[tuple[Tensor, Tensor]]] = {}
+    for step in explanation.placed:
+        value = values[step.name].reshape(len(x), -1)
+        donors, differs = _other_donors(value, generator)
+        if int(differs.sum()) < ENOUGH:
+            continue
+        mine, groups_here, donors = x[differs], groups[differs], donors[differs]
+        given = {step.name: values[step.name][donors]}
+        predicted = explanation.labels(mine, given)
+        change = predicted != own[differs]
+        telling = change & (own[donors] == own[differs])
+        elsewhere = random_sites(challenge.model, _sites(step), x, generator)
+        wrong = shuffled_donors(len(donors), generator)
+        here = _sites(step)
+        held = run(challenge.model, x, read=[*here, *elsewhere], batch_size=1000).values
+        taken, others = held[: len(here)], held[len(here) :]
+        for suffix, sites, held, source, role in (
+            ("", here, taken, donors, "result"),
+            (", random site", elsewhere, others, donors, "null"),
+            (", shuffled source", here, taken, donors[wrong], "null"),
+        ):
+            hits = swapped(challenge, mine, sites, [v[source] for v in held]) == predicted
+            for what, part in (
+                ("should change", change), ("should stay", ~change), ("telling", telling),
+            ):  # fmt: skip
+                if int(part.sum()) >= ENOUGH:
+                    estimate = share(hits[part], groups_here[part])
+                    rows.append(Row(f"{step.name}, {what}{suffix}", estimate, role))
+                    key = (f"any step, {what}{suffix}", role)
+                    pooled.setdefault(key, []).append((hits[part], groups_here[part]))
+    for (name, role), parts in pooled.items():
+        hits, of = (torch.cat(column) for column in zip(*parts, strict=True))
+        rows.append(Row(name, share(hits, of), role))  # type: ignore[arg-type]
+    constant = Estimate.exact(1.0, len(x))
+    rows.append(Row("nothing swapped, should stay", constant, "control"))
+    return Report(
+        "Necessity: answers that follow the program's counterfactual",
+        rows,
+        {"donor": "random input in which the step comes out differently", "inputs": len(x)},
+        digits=DIGITS,
+    )
+
+
+def swapped(
+    challenge: Challenge, x: Tensor, sites: Sequence[Site], values: Sequence[Tensor]
+) -> Tensor:
+    """The network's answers on x with these values at these sites, [n] int64."""
+    edits = list(zip(sites, values, strict=True))
+    output = run(challenge.model, x, edits=edits, allow_unchanged=True, batch_size=1000).output
+    return challenge.read(output).argmax(-1)
+
+
+def _other_donors(value: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """For each input a random one with another value, as far as some tries find one."""
+    n = len(value)
+    donors = torch.randint(n, (n,), generator=generator)
+    for _ in range(30):
+        same = (value[donors] == value).all(1)
+        if not same.any():
+            break
+        donors[same] = torch.randint(n, (int(same.sum()),), generator=generator)
+    return donors, ~(value[donors] == value).all(1)
+
+
+# --- strength -----------------------------------------------------------------------------------
+
+
+def strength_report(
+    challenge: Challenge,
+    explanation: Explanation,
+    x: Tensor,
+    groups: Tensor,
+    values: Mapping[str, Tensor],
+    said: Tensor,
+    generator: torch.Generator,
+) -> Report:
+    """How much the claim gives away, and what each step says beyond the answer.
+
+    share of variance: at the hooks the steps lie on, the mean squared change when every step's
+        sites take the value of another input of its class and all else that of a random input,
+        over what it would be if all of it came from one random input. share of entropy: what is
+        left of the input's entropy when all steps' values are known, plug-in estimate over the
+        judge's inputs.
+    """
+    rows = []
+    known = [values[step.name].reshape(len(x), -1).double() for step in explanation.placed]
+    kept = entropy(torch.cat(known, 1))
+    whole = entropy(x.reshape(len(x), -1))
+    rows.append(
+        Row(
+            "share of the input's entropy resampled",
+            Estimate.exact(1 - kept / whole if whole > 0 else 0.0, len(x)), "result",
+            f"{kept:.1f} of {whole:.1f} bits kept",
+        )
+    )  # fmt: skip
+    variance = _variance(challenge, explanation, x, values, generator)
+    rows.append(Row("share of variance resampled", share(variance, groups), "result"))
+    for step, value in zip(explanation.placed, known, strict=True):
+        beyond = entropy(torch.cat([value, said[:, None].double()], 1)) - entropy(said[:, None])
+        rows.append(
+            Row(f"{step.name}, bits beyond the answer", Estimate.exact(beyond, len(x)), "result")
+        )
+    rows.append(Row("the answer itself", Estimate.exact(0.0, len(x)), "baseline"))
+    return Report("Strength: what was really resampled", rows, {"inputs": len(x)}, digits=DIGITS)
+
+
+def entropy(values: Tensor) -> float:
+    """Plug-in entropy in bits of the rows of [n, k]."""
+    _, counts = torch.unique(values, dim=0, return_counts=True)
+    p = counts.double() / counts.sum()
+    return float(-(p * p.log2()).sum())
+
+
+def _variance(
+    challenge: Challenge,
+    explanation: Explanation,
+    x: Tensor,
+    values: Mapping[str, Tensor],
+    generator: torch.Generator,
+) -> Tensor:
+    """For each input, the squared change at the claimed hooks over its mean under free resampling.
+
+    [n], capped at 1 so that a few far inputs do not speak for the rest.
+    """
+    from utils.hooked import axes_of
+    from utils.scrubbing import Classes
+
+    hooks = list(dict.fromkeys(site.hook for site in places(explanation)))
+    n = min(len(x), 1000)
+    activations = [Site(hook).read(challenge.model, x, batch_size=500) for hook in hooks]
+    rest = torch.randint(len(x), (n,), generator=generator)
+    moved = [a[rest].clone() for a in activations]
+    for step in explanation.placed:
+        classes = Classes.from_values(values[step.name])
+        donors = classes.draw(torch.arange(n), generator)
+        for site in _sites(step):
+            at = hooks.index(site.hook)
+            axes = axes_of(challenge.model, site.hook, activations[at].ndim)
+            site.put_(moved[at], site.get(activations[at][donors], axes), axes)
+    other = torch.randint(len(x), (n,), generator=generator)
+    changed = torch.zeros(n, dtype=torch.double)
+    free = torch.zeros(n, dtype=torch.double)
+    for a, m in zip(activations, moved, strict=True):
+        changed += (m - a[:n]).double().flatten(1).pow(2).sum(1)
+        free += (a[other] - a[:n]).double().flatten(1).pow(2).sum(1)
+    result = torch.zeros(len(x), dtype=torch.double)
+    result[:n] = (changed / free.mean().clamp_min(1e-12)).clamp(max=1)
+    result[n:] = result[:n].mean()
+    return result

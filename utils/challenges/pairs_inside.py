@@ -9,11 +9,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from utils.challenges.pairs import DIGITS, INPUTS, Case
+from utils.challenges.pairs_case import Case
+from utils.challenges.pairs_reports import DIGITS
 from utils.data import grid
 from utils.reports import Estimate, Report, Row
 from utils.sites import Site, run
 
+INPUTS = 3000  # pairs on which the network is tested
 PATTERN = Site("blocks.0.attn.hook_pattern", position=2)
 MIDDLE = Site("blocks.0.hook_resid_mid", position=2)
 

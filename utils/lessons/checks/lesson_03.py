@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from utils.challenges import curves as cv
-from utils.challenges.pairs import neighbours
+from utils.challenges.pairs_case import neighbours
 from utils.data import grid
 from utils.lessons.checking import CheckFailed, call, check
 from utils.lessons.expect import expect_choice, expect_keys, expect_number, expect_tensor

@@ -199,7 +199,8 @@ def decide(reports: dict[str, Report], judged: Verdict) -> tuple[str, list[str]]
     reasons.append(
         f"Curves and row bits as a program: {judged.verdict}, {judged.bits.saved:.0%} of the bits "
         f"of the held-out answers saved. {bits['curves'].value:.0f} bits of curves and "
-        f"{bits['row bits'].value:.0f} row bits replace a table of {bits['table'].value:.0f}; the network's own errors cost another "
+        f"{bits['row bits'].value:.0f} row bits replace a table of {bits['table'].value:.0f}; the "
+        "network's own errors cost another "
         f"{bits['exceptions: the network'].value:.0f}."
     )
     same, chance = (row.estimate for row in reports["rows"])

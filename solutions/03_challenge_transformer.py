@@ -27,8 +27,8 @@
 # Stephen Casper's challenge of 2023 had a second half: a one-layer transformer that reads two
 # numbers and answers 0 or 1. Nobody found its program. Those who came nearest called it
 # intractable, and said why: the network, they claimed, had not learned the labelling function at
-# all, but fills in between the pairs it was trained on. Others disagreed. The prize went to them
-# all the same, because a reasoned "no" is a result.
+# all, but fills in between the pairs it was trained on. Others disagreed. A reasoned "no" is a
+# result too, if the reasons hold.
 #
 # You get a relative of that network: the same kind of grid, the same split, the same accuracy, and
 # a secret made of two parts, one short and one that cannot be short. By the end you can
@@ -136,25 +136,27 @@ for axis, cells, title, colour in (
     _ = axis.set(title=f"{title}: {len(cells)} changes", xlabel="b", xlim=(-1, 113), ylim=(113, -1))
 _ = axes[0].set_ylabel("a")
 figure.tight_layout()
-per_row = {n: [int((c[:, 0].bincount(minlength=113) == n).sum()) for c in
-               (true_changes, network_changes)] for n in range(4)}  # fmt: skip
+counts = true_changes[:, 0].bincount(minlength=113)  # changes in each row
+errors = (wrong & ~seen).sum(1)
 lab.figure(
     figure,
-    alt="Changes of the labels lie on three curves: two rise, one bends and one falls straight. "
-    "Changes of the network lie about the same curves, with many strays.",
+    alt="Changes of the labels lie on three lines: two bend and run down to the right, a straight "
+    "one runs up to the right. Changes of the network are smeared along the rows around them.",
     table={
-        "changes in a row": list(per_row),
-        "rows of the labels": [row[0] for row in per_row.values()],
-        "rows of the network": [row[1] for row in per_row.values()],
+        "changes in the row": [0, 1, 2],
+        "rows": [int((counts == n).sum()) for n in range(3)],
+        "held-out errors in them": [int(errors[counts == n].sum()) for n in range(3)],
     },
     digits=0,
 )
 
 # %% [markdown]
-# Of 112 places where a row could change, hardly one is used, and those that are used line up: a
-# curve that rises steeply and flattens to the right, one that is flat first, and a straight line
-# that falls. On the right the same three, under a haze. The network's rows change three times as
-# often as they should: that haze is made of its errors.
+# Of the 112 places where a row could change hardly one is used, and those that are line up. Three
+# lines appear: two that bend and run down to the right, and a straight one that runs up. On the
+# right the network's changes lie about the same three, but smeared: a row that should change once
+# flickers around the place. Now open the table. *Every* held-out error lies in a row that changes
+# somewhere; the 47 rows that never change have none. The network knows which rows change. It seems
+# not to know exactly where.
 #
 # So here is a hypothesis. *Three curves cut every row into pieces. Within a piece the label is
 # constant; which label it is, is a bit of that row's own.*
@@ -568,21 +570,23 @@ bits
 # ends. The network's *errors* would cost more than twice as much as the whole program for the
 # labels: seen as a copy of that program, the network is mostly noise about its own making.
 #
-# The general judge of this course, which you will meet again at the end, tries curves and row bits
-# as a program on the held-out pairs. It counts the text of the program too:
+# The judge that tries every explanation of this course gets the same program: curves, and a table
+# of row bits. It tests on held-out pairs, and it counts the text of the program too.
 
 # %%
 judged = pairs.try_program(case)
 judged
 
 # %% [markdown]
-# So the curves, with a table behind them, are a `program`. Now for the table.
+# So curves with a table behind them are a `program`: they say what the network says, in a third of
+# the bits. No step is placed in the network, so no mechanism is claimed, and after the gaps none
+# could be.
 #
-# "Not recoverable" is therefore a verdict about the row bits, relative to a family of rules, with a
-# measured power of the search. Here you can be told what nobody could tell the solvers: these bits
-# were thrown with a coin, so the verdict is true. You could not have *proved* it. No test shows
-# that a sequence has no rule; one can only name the rules that were looked for and show that they
-# would have been found.
+# "Not recoverable" is then a verdict about the *table*, relative to a family of rules, with the
+# power of the search shown on a twin. Here you can be told what nobody could tell the solvers:
+# these bits were thrown with a coin, so the verdict is true. You could not have *proved* it. No
+# test shows that a sequence has no rule; one can only name the rules that were looked for and show
+# that they would have been found.
 
 # %%
 reports = {
@@ -634,14 +638,14 @@ Report(
 # | held-out errors that a replica shares | not done | 64 %, by chance 2.5 % |
 #
 # The published 97.27 % is `1 - 2 * 174 / 12769`: all errors counted against one half, as if the
-# other had none. And the labels were never intractable: `b^4 >= 360000 a`, `a^4 < 40000 b` and `a +
-# b >= 133` cut its rows without a single exception. What nobody has found is a rule for its row
-# bits, and there you are in a worse position than above. The author calls the bars "the periodic
-# part" of his function. So a rule exists; it is not among the 7,272; and for the original your
-# verdict, though supported, is about to be wrong the moment somebody finds it. Both halves of that
-# sentence belong in a report.
+# other had none. And one half of the secret was never intractable: `b^4 >= 360000 a`, `a^4 < 40000
+# b` and `a + b >= 133` cut the rows without a single exception. What nobody has found is a rule for
+# the row bits, and there you are in a worse position than above. The author has spoken of a
+# "periodic part" behind the bars. If he meant it literally there *is* a rule, only not among the
+# 7,272, and then the verdict on the original, though supported, falls the moment somebody finds it.
+# Both halves of that sentence belong in a report.
 #
-# The winners' own claim comes out well. A network that knew the curves would not be at 54 % where
+# The solvers' own claim comes out well. A network that knew the curves would not be at 54 % where
 # only the curves can tell. And its mistakes are not noise: a replica of another size, trained in
 # half a minute, makes two thirds of the same ones. They follow from *which pairs were trained on*.
 
@@ -665,10 +669,11 @@ lab.progress()
 #
 # ## Where this comes from
 #
-# Stephen Casper, "EIS VII: A Challenge for Mechanists" (2023), set the task; the solvers of its
-# transformer half fixed the attention, found the plane in the residual stream, and argued that the
-# network interpolates. The gaps, the codes, the search with its null and the twin are added here.
-# Jorma Rissanen, "Modeling by shortest data description" (1978), is the source of two-part codes.
+# Stephen Casper, "EIS VII: A Challenge for Mechanists" (2023), set the task. Stefan Heimersheim and
+# Marius Hobbhahn, "Solving the Mechanistic Interpretability challenges: EIS VII Challenge 2"
+# (2023), fixed the attention, found the plane in the residual stream, and argued that the network
+# interpolates. The gaps, the codes, the search with its null and the twin are added here. Jorma
+# Rissanen, "Modeling by shortest data description" (1978), is the source of two-part codes.
 #
 # **Next.** Lesson 04 takes a network on the same grid of pairs that *has* learned its function, and
 # whose program can be read from the weights.

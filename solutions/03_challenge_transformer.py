@@ -567,8 +567,8 @@ bits
 
 # %% [markdown]
 # About 490 bits stand for 12,769. The row bits are seven eighths of them, and there the account
-# ends. The network's *errors* would cost more than twice as much as the whole program for the
-# labels: seen as a copy of that program, the network is mostly noise about its own making.
+# ends. To list the network's *errors* would cost more than twice as much as the whole program for
+# the labels: seen as a copy of that program, the network is more error than program.
 #
 # The judge that tries every explanation of this course gets the same program: curves, and a table
 # of row bits. It tests on held-out pairs, and it counts the text of the program too.
@@ -579,8 +579,8 @@ judged
 
 # %% [markdown]
 # So curves with a table behind them are a `program`: they say what the network says, in a third of
-# the bits. No step is placed in the network, so no mechanism is claimed, and after the gaps none
-# could be.
+# the bits. No mechanism is claimed, and after the gaps you should not look for one: a step "is `b`
+# above the curve" would have nothing in the network to stand for.
 #
 # "Not recoverable" is then a verdict about the *table*, relative to a family of rules, with the
 # power of the search shown on a twin. Here you can be told what nobody could tell the solvers:

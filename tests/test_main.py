@@ -194,6 +194,29 @@ def test_solve_cnn_for_people(short_walk, capsys):
     assert err and all(line.startswith("... ") for line in err.splitlines())
 
 
+def test_solve_pairs(monkeypatch, capsys):
+    from utils.challenges import pairs
+
+    whole, kept = pairs.solve, {}
+
+    def once(case, progress):
+        if case.name not in kept:
+            kept[case.name] = whole(case, progress=progress)
+        return kept[case.name]
+
+    monkeypatch.setattr(pairs, "solve", once)
+    assert main(["solve", "pairs", "--json"]) == 0
+    out, err = capsys.readouterr()
+    found = json.loads(out)
+    assert err == "" and "published" not in found
+    assert found["name"] == "grid" and found["verdict"] == "not recoverable (supported)"
+    assert main(["solve", "pairs"]) == 0
+    out, err = capsys.readouterr()
+    assert "VERDICT: not recoverable (supported)" in out and "Bits that a rule saves" in out
+    assert out.splitlines()[-1].endswith("notebooks/03_challenge_transformer.ipynb")
+    assert err and all(line.startswith("... ") for line in err.splitlines())
+
+
 # --- retrain ---------------------------------------------------------------------------------
 
 

@@ -677,29 +677,74 @@ print(f"the same thresholds on half the similarity: {agreement(score / 2, low, h
 # and why its notebooks are executed and compared by a test.
 #
 # ## The verdict
+#
+# So far you looked at the evidence yourself. A judge cannot look over your shoulder; it needs the
+# explanation in a form that it can run. The form is short: a program as named *steps*, each a
+# function of the input or of earlier steps and, where you claim to know it, with the place in the
+# network that holds its value.
 
 # %%
-solution = cnn.judge(
-    {"agreement": agreement_table, "sufficiency": sufficiency, "necessity": necessity}
-)
-print("verdict:", solution[0])
+from utils.challenges.explanation import Explanation, Step
+from utils.challenges.judge import judge
+
+least, most = round(low, 1), round(high, 1)  # state no digit that you do not mean
+
+
+def like_the_clue(x: Tensor) -> Tensor:
+    return (x[:, 0] * (2 * clue - 1)).sum((1, 2))
+
+
+def two_detectors(first: Site, second: Site) -> Explanation:
+    return Explanation(
+        [
+            Step("below", lambda x: like_the_clue(x) <= least, site=first),
+            Step("above", lambda x: like_the_clue(x) >= most, site=second),
+            Step("label", lambda below, above: below | above, ("below", "above")),
+        ]
+    )
+
+
+first = Site("hook_fc1", neuron=detectors.below.tolist())
+second = Site("hook_fc1", neuron=detectors.above.tolist())
+verdict = judge(cnn.challenge(), two_detectors(first, second))
+exchanged = judge(cnn.challenge(), two_detectors(second, first))
+print("two detectors:       ", verdict.verdict)
+print("the same, exchanged: ", exchanged.verdict)
+
+# %% [markdown]
+# The judge draws images of its own and measures four things. *Program*: how often your steps say
+# what the network says. *Bits*: whether your program and the list of its exceptions are shorter
+# than the list of all labels; a table of labels in disguise is not. *Sufficiency* and *necessity*
+# are the resampling and the swaps of this lesson, against one more null: the same claim about
+# random neurons. Exchange the two detectors and the program is as good as before, since no label
+# depends on where you think it is computed. The mechanism is gone.
 
 # %%
-agreed = agreement_table["program = network"]
-turned_row = agreement_table["template rotated by 180 degrees, best band"]
-summary = Report(
-    "Challenge 1 in five rows",
-    [
-        Row("program agrees with the network", agreed, "result"),
-        Row("rotated template agrees", turned_row, "control"),
-        Row("labels kept, independent donors", sufficiency["explanation: labels kept"], "result"),
-        Row("labels kept, label-only null", sufficiency["label-only null: labels kept"], "null"),
-        Row("chance", Estimate.exact(0.5), "baseline"),
-    ],
-    {"inputs": f"{len(images)} images of {len(data.test.original.unique())} held-out scans"},
+scrubbed, swaps = verdict.sufficiency.report, verdict.necessity
+table = [
+    ("program agrees with the network", verdict.program["program = network"], "result"),
+    ("rotated template agrees", agreement_table["template rotated by 180 degrees, best band"],
+     "control"),
+    ("share of bits saved", Estimate.exact(verdict.bits.saved), "result"),
+    ("loss recovered, independent donors", scrubbed["loss recovered"], "result"),
+    ("loss recovered, label-only null", scrubbed["recovered, label only"], "null"),
+    ("loss recovered, at random neurons", verdict.random_sites, "null"),
+    ("loss recovered, detectors exchanged", exchanged.sufficiency.recovered, "control"),
+    ("answer follows a swap", swaps["any step, should change"], "result"),
+    ("answer follows, random neurons", swaps["any step, should change, random site"], "null"),
+    ("answer follows between equal labels", swaps["any step, telling"], "result"),
+]  # fmt: skip
+Report(
+    "Challenge 1 in ten rows",
+    [Row(name, estimate, role) for name, estimate, role in table],
+    {"inputs": f"{verdict.program['program = network'].n} held-out scans, images of the judge's"},
     digits=2,
 )
-summary
+
+# %% [markdown]
+# Read the last row twice. It takes two images with *the same* class, say one far below the band and
+# one far above, and swaps one detector so that your program says the class must change. It does.
+# Neurons that only carried the label could never do that: both images have the same one.
 
 # %%
 lab.progress()

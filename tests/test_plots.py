@@ -63,3 +63,20 @@ def test_grid_marks_the_same_errors_twice():
     assert line.get_xydata().tolist() == [[1, 0], [0, 1]]
     assert static.axes[0].get_ylim() == (1.5, -0.5)  # row 0 at the top, in both
     assert interactive.layout.yaxis.autorange == "reversed"
+
+
+def test_maps_shows_the_same_numbers_twice():
+    table = torch.tensor([[0.126, -0.001, 1.0], [-0.5, 0.0, 0.25]])
+    interactive, static = plots.maps(
+        {"one": table, "two": -table}, rows=["a", "b"], columns=["x", "y", "z"], label="place"
+    )
+    drawn = [torch.tensor(trace.z, dtype=torch.float64) for trace in interactive.data]
+    still = [axis.images[0].get_array().data for axis in static.axes[:2]]
+    for sign, left, right in zip((1, -1), drawn, still, strict=True):
+        wanted = (sign * table.double()).round(decimals=2)
+        assert torch.equal(left, wanted) and torch.equal(torch.as_tensor(right), wanted)
+        assert not torch.signbit(left[wanted == 0]).any()
+    assert list(interactive.data[0].y) == ["a", "b"]
+    assert [trace.showscale for trace in interactive.data] == [True, False]
+    assert [axis.get_title() for axis in static.axes[:2]] == ["one", "two"]
+    assert static.axes[1].get_xlabel() == interactive.layout.xaxis2.title.text == "place"

@@ -7,16 +7,16 @@ runs, so that `--help` answers at once.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from utils.challenges.cli import app as challenge_app
+from utils.console import Json, print_json, steps
 from utils.errors import CourseError
 
 app = typer.Typer(
@@ -28,31 +28,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Data = Annotated[
     str | None,
     typer.Option(help="Folder with optional data; else the environment variable COURSE_DATA."),
 ]
 
 
-@contextmanager
-def _steps(quiet: bool) -> Iterator[Any]:
-    """A function that shows what is being done; on standard error, and only for people."""
-    if quiet:
-        yield lambda text: None
-        return
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda text: print(f"... {text}", file=sys.stderr, flush=True)
-        return
-    with console.status("starting") as status:
-        yield lambda text: status.update(text)
-
-
-def _print_json(value: dict[str, Any]) -> None:
-    print(json.dumps(value, indent=2, allow_nan=False))
+app.add_typer(challenge_app, name="challenge")
 
 
 @app.command()
@@ -62,7 +44,7 @@ def doctor(data: Data = None, as_json: Json = False) -> None:
 
     findings = doc.examine(data)
     if as_json:
-        _print_json(doc.as_dict(findings))
+        print_json(doc.as_dict(findings))
     else:
         marks = {True: "ok   ", False: "FAULT", None: "note "}
         for finding in findings:
@@ -106,7 +88,7 @@ def solve(
     if name == "pairs":
         _solve_pairs(data, original, as_json)
         return
-    with _steps(as_json) as step:
+    with steps(as_json) as step:
         step("loading PyTorch and TransformerLens")
         import torch
 
@@ -123,7 +105,7 @@ def solve(
         if original:
             result["published"] = [vars(row) for row in rows]
             result["erratum"] = {"formula_as_printed": literal, "formula_as_run": code}
-        _print_json(result)
+        print_json(result)
         return
     for report in solution.reports.values():
         print(report, end="\n\n")
@@ -143,7 +125,7 @@ def solve(
 
 def _solve_pairs(data: str | None, original: bool, as_json: bool) -> None:
     found, rows = {}, []
-    with _steps(as_json) as step:
+    with steps(as_json) as step:
         step("loading PyTorch and TransformerLens")
         import torch
 
@@ -167,7 +149,7 @@ def _solve_pairs(data: str | None, original: bool, as_json: bool) -> None:
             result["published"] = [vars(row) for row in rows]
             for key, report in found.items():
                 result["rows"][key] = {row.name: row.estimate.as_dict() for row in report}
-        _print_json(result)
+        print_json(result)
         return
     for report in (*found.values(), *solution.reports.values()):
         print(report, end="\n\n")
@@ -184,7 +166,7 @@ def _solve_pairs(data: str | None, original: bool, as_json: bool) -> None:
 
 def _solve_brackets(out: Path, as_json: bool) -> None:
     _folder(out)
-    with _steps(as_json) as step:
+    with steps(as_json) as step:
         step("loading PyTorch and TransformerLens")
         import torch
 
@@ -200,7 +182,7 @@ def _solve_brackets(out: Path, as_json: bool) -> None:
         save_html(best.hypothesis, str(page), best)
         save_png(best.hypothesis, str(picture), best)
     if as_json:
-        _print_json({**solution.as_dict(), "files": [str(page), str(picture)]})
+        print_json({**solution.as_dict(), "files": [str(page), str(picture)]})
         return
     print(solution.agreement, end="\n\n")
     print(text_tree(best.hypothesis), end="\n\n")
@@ -263,7 +245,7 @@ def retrain(
         path = out / f"{name}.safetensors"
         zoo.save(model, path)
     if as_json:
-        _print_json(
+        print_json(
             {"name": name, "weights": str(path), "figures": figures, "shipped_figures": shipped}
         )
         return
@@ -301,7 +283,7 @@ def progress(
 
     rows = overview(folder)
     if as_json:
-        _print_json({"rows": rows})
+        print_json({"rows": rows})
         return
     if not rows:
         print(f"No progress is recorded in {folder} yet.")
@@ -337,9 +319,10 @@ def main(arguments: list[str] | None = None) -> int:
         # Typer keeps its usage errors in a private module; they all know how to print themselves.
         if not hasattr(error, "format_message"):
             raise
-        # Without arguments the message is the whole help text.
+        # Where a command is missing the message is the whole help text.
         text = error.format_message()
-        print(f"Error: {' '.join(text.split())}" if given else text, file=sys.stderr)
+        helps = not given or text.startswith("Usage:")
+        print(text if helps else f"Error: {' '.join(text.split())}", file=sys.stderr)
         return 2
 
 

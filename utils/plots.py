@@ -138,3 +138,48 @@ def grid(labels: Tensor, wrong: Tensor, seen: Tensor) -> tuple[Interactive, Figu
     axis.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5))
     axis.legend(loc="upper left", bbox_to_anchor=(0, 1.08), frameon=False)
     return interactive, static
+
+
+def maps(
+    pictures: Mapping[str, Tensor],
+    *,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    label: str,
+    limit: float = 1.0,
+) -> tuple[Interactive, Figure]:
+    """Heat maps one above the other, in one diverging scale: interactive, and its static fallback.
+
+    pictures: from title to [row, column]. rows, columns: what to call them, shown on hover.
+    label: what the columns are. limit: the value at either end of the scale.
+    """
+    import matplotlib.pyplot as plt
+    from plotly.subplots import make_subplots
+
+    interactive = make_subplots(len(pictures), 1, subplot_titles=list(pictures))
+    width, height = 2.5 + 0.32 * len(columns), 0.9 + 0.3 * len(rows)
+    static, axes = plt.subplots(
+        len(pictures), 1, figsize=(width, height * len(pictures)), squeeze=False,
+        layout="constrained",
+    )  # fmt: skip
+    for n, (title, picture) in enumerate(pictures.items()):
+        values = picture.detach().double().round(decimals=2) + 0.0  # no minus before zero
+        interactive.add_heatmap(
+            z=values.tolist(), x=list(columns), y=list(rows), zmin=-limit, zmax=limit,
+            colorscale="RdBu_r", hovertemplate="%{y} at %{x}: %{z}<extra></extra>",
+            showscale=n == 0, row=n + 1, col=1,
+        )  # fmt: skip
+        interactive.update_yaxes(autorange="reversed", row=n + 1, col=1)
+        interactive.update_xaxes(type="category", row=n + 1, col=1)
+        axis = axes[n][0]
+        image = axis.imshow(values.numpy(), cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
+        axis.set_title(title, fontsize=10)
+        axis.set_yticks(range(len(rows)), rows, fontsize=8)
+        axis.set_xticks(range(len(columns)), columns, fontsize=7)
+    axes[-1][0].set_xlabel(label)
+    interactive.update_xaxes(title_text=label, row=len(pictures), col=1)
+    static.colorbar(image, ax=axes[:, 0].tolist(), shrink=0.8)
+    interactive.update_layout(
+        template="simple_white", width=800, height=120 + 190 * len(pictures), margin={"t": 40}
+    )
+    return interactive, static

@@ -9,9 +9,7 @@ import torch
 from utils.challenges import cnn
 from utils.data import digits
 from utils.data.programs import BandProgram, best_band, challenge_1
-from utils.estimates import Estimate
 from utils.models.cnn import ChallengeCNN, predict
-from utils.reports import Row
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +40,7 @@ def of(case, **changes):
 
 def test_the_walk_ends_in_program_and_mechanism(solution):
     assert solution.verdict == "program and mechanism"
-    assert len(solution.reasons) == 4
+    assert len(solution.reasons) >= 4 and not any("Not met" in r for r in solution.reasons)
 
 
 def test_the_case_tests_on_held_out_scans_and_does_not_use_the_secret_band(case):
@@ -118,8 +116,15 @@ def test_the_walk_repeats(case, solution):
 
 SHAPE = {
     "agreement": {"model", "labels", "model_errors"},
-    "sufficiency": {"recovered", "label_only_null", "class_matched_null", "ceiling"},
+    "sufficiency": {
+        "recovered",
+        "label_only_null",
+        "class_matched_null",
+        "random_site_null",
+        "ceiling",
+    },
     "necessity": {"change", "stay", "random_site_null"},
+    "strength": {"variance", "entropy"},
 }
 
 
@@ -136,78 +141,35 @@ def test_the_json_has_the_promised_shape(solution):
     for part, keys in SHAPE.items():
         assert set(result[part]) == keys
         assert all(is_estimate(leaf) for leaf in result[part].values())
+    assert set(result["bits"]) == {"program", "exceptions", "table"}
+    assert result["bits"]["program"] + result["bits"]["exceptions"] < result["bits"]["table"]
     assert set(result["rows"]) == set(solution.reports)
     for key, report in solution.reports.items():
         assert list(result["rows"][key]) == [row.name for row in report]
         assert all(is_estimate(leaf) for leaf in result["rows"][key].values())
 
 
-def test_the_leaves_of_the_json_are_the_rows_they_stand_for(solution):
-    result, rows = solution.as_dict(), solution.as_dict()["rows"]
-    assert result["agreement"]["model"] == rows["agreement"]["program = network"]
-    assert result["agreement"]["labels"] == rows["agreement"]["program = secret labels"]
-    null = rows["sufficiency"]["class-matched random null: loss recovered"]
-    assert result["sufficiency"]["class_matched_null"] == null
-    assert result["necessity"]["stay"] == rows["necessity"]["either swapped, should stay"]
+def test_the_walk_and_the_judge_measure_alike(solution):
+    """Two pieces of code, other images of the same scans, one network."""
+    walk, judged = solution.reports, solution.judged
+    for name in ("program = network", "program = secret labels", "network = secret labels"):
+        assert judged.program[name].value == pytest.approx(walk["agreement"][name].value, abs=0.015)
+    change = judged.necessity["any step, should change"]
+    found = walk["necessity"]["either swapped, should change"]
+    assert change.value == pytest.approx(found.value, abs=0.02)
+    null = judged.necessity["any step, should change, random site"]
+    assert null.high < change.low
+    recovered = judged.sufficiency.recovered
+    assert recovered.low > judged.sufficiency["recovered, label only"].high
+    assert recovered.low > judged.sufficiency["recovered, random classes"].high
 
 
 def test_without_secret_labels_their_rows_are_null(case):
-    reports = {"agreement": cnn.agreement_report(of(case, labels=None))}
-    for key in ("sufficiency", "necessity"):
-        reports[key] = getattr(cnn, f"{key}_report")(of(case, labels=None))
-    agreement = cnn.Solution("cnn", reports, "program", []).as_dict()["agreement"]
+    unlabelled = of(case, labels=None)
+    verdict = cnn.judge(cnn.challenge_of(unlabelled), cnn.explanation(unlabelled), inputs=600)
+    agreement = verdict.as_dict()["agreement"]
     assert agreement["labels"] is None and agreement["model_errors"] is None
     assert is_estimate(agreement["model"])
-
-
-# --- the judge -------------------------------------------------------------------------------
-
-
-def doctored(solution, report, **values):
-    """The reports with the named rows set to other numbers."""
-    reports = dict(solution.reports)
-    rows = {row.name: row for row in reports[report]}
-    for name, value in values.items():
-        assert name in rows
-        estimate = Estimate(value, value - 0.01, value + 0.01, 360)
-        rows[name] = Row(name, estimate, rows[name].role)
-    reports[report] = replace(reports[report], rows=list(rows.values()))
-    return reports
-
-
-def test_the_judge_accepts_the_reports_as_they_are(solution):
-    assert cnn.judge(solution.reports) == (solution.verdict, solution.reasons)
-
-
-@pytest.mark.parametrize(
-    "row, value",
-    [
-        ("program = network", 0.84),  # no better than the rotated template
-        ("amount of ink, best band", 0.97),  # a rival as good
-    ],
-)
-def test_no_program_without_beating_every_control(solution, row, value):
-    verdict, reasons = cnn.judge(doctored(solution, "agreement", **{row: value}))
-    assert verdict == "labels only"
-    assert f"{value:.1%}" in reasons[0]
-
-
-@pytest.mark.parametrize(
-    "report, row, value",
-    [
-        ("sufficiency", "explanation: loss recovered", 0.83),
-        ("sufficiency", "label-only null: loss recovered", 0.985),
-        ("sufficiency", "class-matched random null: loss recovered", 0.985),
-        ("sufficiency", "features swapped: loss recovered", 0.985),
-        ("necessity", "below swapped, should change", 0.05),
-        ("necessity", "above swapped, should change", 0.3),
-        ("necessity", "above swapped, should change, random neurons instead", 0.98),
-        ("necessity", "below swapped, should stay", 0.4),
-        ("necessity", "above swapped, should stay", 0.4),
-    ],
-)
-def test_no_mechanism_without_beating_every_null(solution, report, row, value):
-    assert cnn.judge(doctored(solution, report, **{row: value}))[0] == "program"
 
 
 # --- wrong explanations ----------------------------------------------------------------------

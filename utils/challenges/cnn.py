@@ -18,11 +18,12 @@ from torch.nn import functional
 from utils.challenges import evidence as ev
 from utils.challenges.challenge import Challenge, Sample
 from utils.challenges.explanation import Explanation
+from utils.challenges.judge import Verdict, judge
 from utils.data import digits
 from utils.data.programs import BandProgram, best_band, challenge_1
 from utils.errors import CourseError
 from utils.reports import Estimate, Report, Row
-from utils.scrubbing import Step, chain
+from utils.scrubbing import Graph, Step, chain
 from utils.sites import Site
 
 DOSES = (0.0001, 0.001, 0.01, 0.1, 1.0)  # the solvers' noise levels, share of the range; 1 = random
@@ -95,36 +96,54 @@ def challenge() -> Challenge:
     """Challenge 1 for the judge: the shipped network and its clue; images of held-out scans."""
     from utils.models import zoo
 
-    model = zoo.load("cnn-challenge")
-
     def draw(n: int, seed: int) -> Sample:
         images = digits.make("held-out", n, seed=10_000 + seed)
         return Sample(images.images, images.original)
 
-    return Challenge(
-        "cnn", "cnn", model, draw, lambda x: chain(model, ["hook_fc1"], x[:4]),
-        given={"clue": digits.clue()},
-    )  # fmt: skip
+    return _challenge("cnn", zoo.load("cnn-challenge"), draw, digits.clue())
+
+
+def challenge_of(case: Case) -> Challenge:
+    """The same for a case's own network and images, of which the judge draws some."""
+
+    def draw(n: int, seed: int) -> Sample:
+        order = torch.randperm(len(case.images), generator=torch.Generator().manual_seed(seed))
+        return Sample(case.images[order[:n]], case.groups[order[:n]])
+
+    return _challenge(case.name, case.model, draw, case.program.template)
+
+
+def _challenge(
+    name: str, model: nn.Module, draw: Callable[[int, int], Sample], clue: Tensor
+) -> Challenge:
+    def graph(x: Tensor) -> Graph:
+        return chain(model, ["hook_fc1"], x[:4])
+
+    return Challenge(name, "cnn", model, draw, graph, given={"clue": clue})
 
 
 def explanation(case: Case) -> Explanation:
-    """The account on trial as steps: two detectors at the neurons that take sides clearly."""
+    """The account on trial as steps: two detectors at the neurons that take sides clearly.
+
+    A detector of which the network has no neuron is a step without a place.
+    """
     found = ev.find_detectors(case.cut.activations, case.below, case.above, ratio=2.0, floor=0.02)
-    clue, low, high = case.program.template, round(case.program.low), round(case.program.high)
+    clue, low, high = case.program.template, round(case.program.low, 1), round(case.program.high, 1)
 
     def similarity(x: Tensor) -> Tensor:
         return (x[:, 0] * (2 * clue - 1)).sum((1, 2))
 
+    def place(neurons: Tensor) -> Site | None:
+        return Site("hook_fc1", neuron=neurons.tolist()) if len(neurons) else None
+
     return Explanation(
         [
-            Step("too unlike", lambda x: similarity(x) <= low,
-                 site=Site("hook_fc1", neuron=found.below.tolist())),
-            Step("too like", lambda x: similarity(x) >= high,
-                 site=Site("hook_fc1", neuron=found.above.tolist())),
-            Step("label", lambda a, b: a | b, ("too unlike", "too like")),
+            Step("below", lambda x: similarity(x) <= low, site=place(found.below)),
+            Step("above", lambda x: similarity(x) >= high, site=place(found.above)),
+            Step("label", lambda below, above: below | above, ("below", "above")),
         ],
-        name="template band",
-    )  # fmt: skip
+        name="two detectors of a band",
+    )
 
 
 # --- the four kinds of evidence --------------------------------------------------------------
@@ -331,54 +350,32 @@ def necessity_report(case: Case, seed: int = 0) -> Report:
 
 @dataclass(frozen=True)
 class Solution:
-    """The reports of a walk, the verdict and its reasons."""
+    """The reports of a walk, and what the judge makes of the account that came out of it."""
 
-    name: str
     reports: dict[str, Report]
-    verdict: str
-    reasons: list[str]
+    judged: Verdict
+
+    @property
+    def verdict(self) -> str:
+        """The judge's one line."""
+        return self.judged.verdict
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why, in sentences."""
+        return list(self.judged.reasons)
 
     def as_dict(self) -> dict[str, Any]:
-        """The JSON of `python -m utils solve`: estimates at the leaves, every row below `rows`."""
-        agreement, scrub, swaps = (
-            self.reports[key] for key in ("agreement", "sufficiency", "necessity")
-        )
-
-        def leaf(report: Report, name: str) -> dict[str, Any] | None:
-            rows = {row.name: row.estimate for row in report}
-            return rows[name].as_dict() if name in rows else None
-
-        return {
-            "name": self.name,
-            "agreement": {
-                "model": leaf(agreement, "program = network"),
-                "labels": leaf(agreement, "program = secret labels"),
-                "model_errors": leaf(agreement, "program = network, where it errs"),
-            },
-            "sufficiency": {
-                "recovered": leaf(scrub, "explanation: loss recovered"),
-                "label_only_null": leaf(scrub, "label-only null: loss recovered"),
-                "class_matched_null": leaf(scrub, "class-matched random null: loss recovered"),
-                "ceiling": leaf(scrub, "exact ceiling: loss recovered"),
-            },
-            "necessity": {
-                "change": leaf(swaps, "either swapped, should change"),
-                "stay": leaf(swaps, "either swapped, should stay"),
-                "random_site_null": leaf(
-                    swaps, "either swapped, should change, random neurons instead"
-                ),
-            },
-            "verdict": self.verdict,
-            "reasons": self.reasons,
-            "rows": {
-                key: {row.name: row.estimate.as_dict() for row in report}
-                for key, report in self.reports.items()
-            },
+        """The JSON of `python -m utils solve`: the judge's, and every row of the walk."""
+        rows = {
+            key: {row.name: row.estimate.as_dict() for row in report}
+            for key, report in self.reports.items()
         }
+        return {**self.judged.as_dict(), "rows": rows}
 
 
 def solve(case: Case, progress: Progress = lambda text: None) -> Solution:
-    """All the evidence on one case, and what follows from it.
+    """All the evidence on one case, and the verdict on it.
 
     Raises CourseError when the band leaves no input on one of its sides: nothing could be swapped.
     """
@@ -399,47 +396,9 @@ def solve(case: Case, progress: Progress = lambda text: None) -> Solution:
     ):
         progress(text)
         reports[key] = make(case)
-    verdict, reasons = judge(reports)
-    return Solution(case.name, reports, verdict, reasons)
-
-
-def judge(reports: dict[str, Report]) -> tuple[str, list[str]]:
-    """`program and mechanism`, `program` or `labels only`, by intervals that do not overlap.
-
-    A later, general judge weighs bits and strength as well; this one asks whether the program beats
-    every control, and whether scrubbing and swapping beat every null.
-    """
-    agreement, scrub, swaps = (reports[key] for key in ("agreement", "sufficiency", "necessity"))
-    ours = agreement["program = network"]
-    rival = max((row for row in agreement if row.role == "control"), key=_high)
-    program = ours.low > rival.estimate.high
-    reasons = [
-        f"The program gives the network's class for {ours.value:.1%} of inputs; the best control "
-        f"({rival.name}) for {rival.estimate.value:.1%}."
-    ]
-    found = scrub["explanation: loss recovered"]
-    nulls = [r for r in scrub if r.role in ("null", "control") and r.name.endswith("recovered")]
-    null = max(nulls, key=_high)
-    enough = found.low > null.estimate.high
-    reasons.append(
-        f"Resampling along it recovers {found.value:.1%} of the loss; the best null "
-        f"({null.name.split(':')[0]}) {null.estimate.value:.1%}, the exact ceiling "
-        f"{scrub['exact ceiling: loss recovered'].value:.1%}."
-    )
-    follows = True
-    for step in ("below", "above"):
-        real = swaps[f"{step} swapped, should change"]
-        stay = swaps[f"{step} swapped, should stay"]
-        random = swaps[f"{step} swapped, should change, random neurons instead"]
-        follows &= real.low > random.high and stay.low > 0.5
-        reasons.append(
-            f"Swapping the {step} detector changes the output as predicted in {real.value:.1%} of "
-            f"pairs, random neurons in {random.value:.1%}."
-        )
-    if program and enough and follows:
-        return "program and mechanism", reasons
-    return ("program" if program else "labels only"), reasons
-
-
-def _high(row: Row) -> float:
-    return row.estimate.high
+    labels = None if case.labels is None else challenge_1().labels
+    verdict = judge(
+        challenge_of(case), explanation(case), labels=labels,
+        progress=lambda text: progress(f"judging: {text}"),
+    )  # fmt: skip
+    return Solution(reports, verdict)

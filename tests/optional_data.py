@@ -10,5 +10,5 @@ FOLDER = Path(_named).expanduser() if _named else None
 
 needs_data = pytest.mark.skipif(
     FOLDER is None,
-    reason="needs MNIST and mnist_model.pt: set COURSE_DATA to a folder as in docs/data.md",
+    reason="needs files of the original challenges: set COURSE_DATA to a folder as in docs/data.md",
 )

@@ -88,7 +88,7 @@ def test_starting_up_loads_nothing_heavy():
     [
         (["slove"], "slove"),
         (["solve"], "name"),
-        (["solve", "transformer"], "there are: brackets, cnn"),
+        (["solve", "transformer"], "there are: brackets, cnn, pairs"),
         (["solve", "brackets", "--original"], "leave them out"),
         (["solve", "cnn", "--jsno"], "--jsno"),
         (["solve", "cnn", "extra"], "extra"),
@@ -96,6 +96,8 @@ def test_starting_up_loads_nothing_heavy():
         (["solve", "cnn", "--original"], "docs/data.md"),
         (["solve", "cnn", "--original", "--data", "/no/such/folder"], "/no/such/folder"),
         (["solve", "cnn", "--original", "--json"], "docs/data.md"),
+        (["solve", "pairs", "--data", "here"], "--original"),
+        (["solve", "pairs", "--original"], "docs/data.md"),
         (["retrain", "nope"], "cnn-challenge"),
         (["retrain", "nope", "--install"], "cnn-challenge"),
         (["retrain", "nope", "--json"], "cnn-challenge"),
@@ -197,6 +199,29 @@ def test_solve_cnn_for_people(short_walk, capsys):
     assert all(line.startswith("  - ") for line in reasons[:-1]) and len(reasons) >= 5
     assert reasons[-1].endswith("python -m jupyter lab notebooks/00_start_here.ipynb")
     assert "Necessity: outputs that follow" in out and "Published" not in out
+    assert err and all(line.startswith("... ") for line in err.splitlines())
+
+
+def test_solve_pairs(monkeypatch, capsys):
+    from utils.challenges import pairs
+
+    whole, kept = pairs.solve, {}
+
+    def once(case, progress):
+        if case.name not in kept:
+            kept[case.name] = whole(case, progress=progress)
+        return kept[case.name]
+
+    monkeypatch.setattr(pairs, "solve", once)
+    assert main(["solve", "pairs", "--json"]) == 0
+    out, err = capsys.readouterr()
+    found = json.loads(out)
+    assert err == "" and "published" not in found
+    assert found["name"] == "grid" and found["verdict"] == "not recoverable (supported)"
+    assert main(["solve", "pairs"]) == 0
+    out, err = capsys.readouterr()
+    assert "VERDICT: not recoverable (supported)" in out and "Bits that a rule saves" in out
+    assert out.splitlines()[-1].endswith("notebooks/03_challenge_transformer.ipynb")
     assert err and all(line.startswith("... ") for line in err.splitlines())
 
 

@@ -48,6 +48,23 @@ def test_plane_draws_no_more_points_than_asked():
     assert [len(trace.x) for trace in interactive.data] == [10, 0]
 
 
+def test_grid_marks_the_same_errors_twice():
+    labels, seen = torch.tensor([[0, 1], [1, 1]]), torch.tensor([[True, True], [False, False]])
+    wrong = torch.tensor([[False, True], [True, False]])
+    interactive, static = plots.grid(labels, wrong, seen)
+    heat, marks = interactive.data
+    assert [list(row) for row in heat.z] == labels.tolist()
+    assert list(zip(marks.y, marks.x, strict=True)) == [(0, 1), (1, 0)]
+    assert list(marks.text) == [
+        "a 0, b 1: training pair, network says 0",
+        "a 1, b 0: held-out pair, network says 0",
+    ]
+    (line,) = static.axes[0].lines
+    assert line.get_xydata().tolist() == [[1, 0], [0, 1]]
+    assert static.axes[0].get_ylim() == (1.5, -0.5)  # row 0 at the top, in both
+    assert interactive.layout.yaxis.autorange == "reversed"
+
+
 def test_maps_shows_the_same_numbers_twice():
     table = torch.tensor([[0.126, -0.001, 1.0], [-0.5, 0.0, 0.25]])
     interactive, static = plots.maps(

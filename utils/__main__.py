@@ -57,9 +57,9 @@ def doctor(data: Data = None, as_json: Json = False) -> None:
 
 @app.command()
 def solve(
-    name: Annotated[str, typer.Argument(help="Which challenge: cnn or brackets.")],
+    name: Annotated[str, typer.Argument(help="Which challenge: cnn, pairs or brackets.")],
     original: Annotated[
-        bool, typer.Option("--original", help="The published network on MNIST; needs --data.")
+        bool, typer.Option("--original", help="The published network (cnn, pairs); needs --data.")
     ] = False,
     data: Data = None,
     out: Annotated[
@@ -68,11 +68,15 @@ def solve(
     as_json: Json = False,
 ) -> None:
     """The reference walk through a challenge, from the network to a verdict with its evidence."""
-    if name not in ("cnn", "brackets"):
-        raise CourseError(f"There is no challenge {name!r} to solve; there are: brackets, cnn.")
+    if name not in ("cnn", "pairs", "brackets"):
+        raise CourseError(
+            f"There is no challenge {name!r} to solve; there are: brackets, cnn, pairs."
+        )
     if name == "brackets":
         if original or data is not None:
-            raise CourseError("--original and --data belong to `solve cnn`: leave them out.")
+            raise CourseError(
+                "--original and --data belong to `solve cnn` and `solve pairs`: leave them out."
+            )
         _solve_brackets(out, as_json)
         return
     if data is not None and not original:
@@ -81,6 +85,9 @@ def solve(
         from utils.data import mnist
 
         mnist.data_folder(data)  # a missing folder is told at once, before anything is loaded
+    if name == "pairs":
+        _solve_pairs(data, original, as_json)
+        return
     with steps(as_json) as step:
         step("loading PyTorch and TransformerLens")
         import torch
@@ -114,6 +121,47 @@ def solve(
     for reason in solution.reasons:
         print(f"  - {reason}")
     print("\nNow find it yourself: python -m jupyter lab notebooks/00_start_here.ipynb")
+
+
+def _solve_pairs(data: str | None, original: bool, as_json: bool) -> None:
+    found, rows = {}, []
+    with steps(as_json) as step:
+        step("loading PyTorch and TransformerLens")
+        import torch
+
+        from utils.challenges import original_pairs as published
+        from utils.challenges import pairs, pairs_inside
+
+        torch.set_num_threads(1)
+        case = published.original_case(data) if original else pairs.course_case()
+        if original:
+            step("looking for the split in the errors")
+            found["split"], rows = published.split_report(case), published.compare(case)
+            found["exact"] = published.exact_report(case)
+            replica = published.replica_case(case, step)
+            found["replica"] = published.replica_report(case, replica)
+            found["replica's gaps"] = pairs.gap_report(replica)
+            found["inside the replica"] = pairs_inside.inside_report(replica)
+        solution = pairs.solve(case, progress=step)
+    if as_json:
+        result = solution.as_dict()
+        if original:
+            result["published"] = [vars(row) for row in rows]
+            for key, report in found.items():
+                result["rows"][key] = {row.name: row.estimate.as_dict() for row in report}
+        print_json(result)
+        return
+    for report in (*found.values(), *solution.reports.values()):
+        print(report, end="\n\n")
+    if original:
+        print("Published figures and ours")
+        for row in rows:
+            print(f"  {row.what:<66}  {row.published:>9.6g}  {row.ours:>9.6g}")
+        print()
+    print(f"VERDICT: {solution.verdict}")
+    for reason in solution.reasons:
+        print(f"  - {reason}")
+    print("\nNow find it yourself: python -m jupyter lab notebooks/03_challenge_transformer.ipynb")
 
 
 def _solve_brackets(out: Path, as_json: bool) -> None:

@@ -97,6 +97,49 @@ def plane(
     return interactive, static
 
 
+def grid(labels: Tensor, wrong: Tensor, seen: Tensor) -> tuple[Interactive, Figure]:
+    """A grid of pairs with the errors of a network on it: interactive, and its static fallback.
+
+    labels: [p, p] of 0 and 1, row a and column b. wrong, seen: [p, p] bool, where the network errs
+    and what it was trained on. Row 0 is at the top.
+    """
+    import matplotlib.pyplot as plt
+    import plotly.graph_objects as go
+
+    size = len(labels)
+    down, right = (x.tolist() for x in wrong.nonzero(as_tuple=True))
+    interactive = go.Figure(
+        go.Heatmap(
+            z=labels.tolist(),
+            colorscale=[[0, "#FFFFFF"], [1, "#9CC5E0"]],
+            showscale=False,
+            hovertemplate="a %{y}, b %{x}: label %{z}<extra></extra>",
+        )
+    )
+    half = {True: "training", False: "held-out"}
+    notes = [
+        f"a {a}, b {b}: {half[bool(seen[a, b])]} pair, network says {1 - int(labels[a, b])}"
+        for a, b in zip(down, right, strict=True)
+    ]
+    interactive.add_scatter(
+        x=right, y=down, text=notes, mode="markers", name="network errs", hoverinfo="text",
+        marker={"color": VERMILION, "symbol": "x", "size": 6},
+    )  # fmt: skip
+    interactive.update_layout(
+        template="simple_white", width=620, height=620, margin={"t": 20, "r": 20},
+        xaxis={"title": "b, second number", "constrain": "domain"},
+        yaxis={"title": "a, first number", "autorange": "reversed", "scaleanchor": "x"},
+    )  # fmt: skip
+    static, axis = plt.subplots(figsize=(6.4, 6.4))
+    colours = plt.matplotlib.colors.ListedColormap(["#FFFFFF", "#9CC5E0"])
+    axis.imshow(labels.numpy(), cmap=colours, vmin=0, vmax=1)
+    axis.plot(right, down, "x", color=VERMILION, markersize=3.5, label="network errs")
+    axis.set(xlabel="b, second number", ylabel="a, first number")
+    axis.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5))
+    axis.legend(loc="upper left", bbox_to_anchor=(0, 1.08), frameon=False)
+    return interactive, static
+
+
 def maps(
     pictures: Mapping[str, Tensor],
     *,

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from utils.data import brackets, digits, programs, sequences
+from utils.data import brackets, digits, grid, programs, sequences
 from utils.models.training import Checkpoint, train_classifier, train_language
 
 Progress = Callable[[int, int, float], None]  # steps done, steps in all, latest loss
@@ -158,6 +159,30 @@ def _brackets_figures(model: nn.Module) -> dict[str, float]:
     return figures
 
 
+def _build_grid() -> nn.Module:
+    from utils.models.pairs import build_pairs
+
+    return build_pairs()
+
+
+def _train_grid(
+    program: grid.GridProgram, model: nn.Module, progress: Progress, checkpoint: Checkpoint | None
+) -> None:
+    from utils.models.pairs import train_pairs
+
+    train_pairs(model, program.table(), progress, checkpoint)
+
+
+def _grid_figures(program: grid.GridProgram, model: nn.Module) -> dict[str, float]:
+    from utils.models.pairs import answers
+
+    right, seen = answers(model) == program.table(), grid.training_mask()
+    return {
+        "accuracy on held-out pairs": right[~seen].double().mean().item(),
+        "accuracy on training pairs": right[seen].double().mean().item(),
+    }
+
+
 RECIPES: dict[str, Recipe] = {
     "cnn-challenge": Recipe(
         "Challenge 1: an image CNN with a secret labelling program",
@@ -174,5 +199,15 @@ RECIPES: dict[str, Recipe] = {
     "brackets": Recipe(
         "Lessons 05 to 07: a three-layer transformer that tells balanced strings of brackets",
         _build_brackets, _train_brackets, _brackets_figures,
+    ),
+    "grid": Recipe(
+        "Challenge 2: a transformer on a grid of pairs, with curves and coin-thrown row bits",
+        _build_grid, partial(_train_grid, grid.challenge_2()),
+        partial(_grid_figures, grid.challenge_2()),
+    ),
+    "grid-twin": Recipe(
+        "Lesson 03: the same curves with row bits that follow a rule",
+        _build_grid, partial(_train_grid, grid.regular_twin()),
+        partial(_grid_figures, grid.regular_twin()),
     ),
 }  # fmt: skip

@@ -88,7 +88,7 @@ def test_starting_up_loads_nothing_heavy():
     [
         (["slove"], "slove"),
         (["solve"], "name"),
-        (["solve", "transformer"], "there are: brackets, cnn, pairs"),
+        (["solve", "transformer"], "there are: brackets, cnn, modular, pairs"),
         (["solve", "brackets", "--original"], "leave them out"),
         (["solve", "cnn", "--jsno"], "--jsno"),
         (["solve", "cnn", "extra"], "extra"),
@@ -279,6 +279,20 @@ def test_installing_replaces_the_weights_and_their_record(quick, tmp_path, monke
     assert zoo.verify("largest-digit").parent == tmp_path / "weights"
     assert zoo.manifest()["largest-digit"]["figures"] == {"accuracy on uniform digits": 0.5}
     assert [p.name for p in tmp_path.iterdir()] == ["weights"]
+
+
+def test_solve_modular_judges_the_network_and_its_control(monkeypatch, capsys):
+    from utils.challenges import modular
+
+    solution = modular.solve(references=200)
+    monkeypatch.setattr(modular, "solve", lambda step: solution)
+    assert main(["solve", "modular", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["verdict"] == "program and mechanism" and shown["control"]["verdict"] == "program"
+    assert main(["solve", "modular"]) == 0
+    text = capsys.readouterr().out
+    assert "VERDICT: program and mechanism" in text and "Control: modular-early" in text
+    assert main(["solve", "modular", "--original"]) == 2
 
 
 def test_solve_brackets_prints_a_verdict_and_writes_the_tree(tmp_path, monkeypatch, capsys):

@@ -57,7 +57,7 @@ def doctor(data: Data = None, as_json: Json = False) -> None:
 
 @app.command()
 def solve(
-    name: Annotated[str, typer.Argument(help="Which challenge: cnn, pairs or brackets.")],
+    name: Annotated[str, typer.Argument(help="Which challenge: cnn, pairs, brackets or modular.")],
     original: Annotated[
         bool, typer.Option("--original", help="The published network (cnn, pairs); needs --data.")
     ] = False,
@@ -68,16 +68,20 @@ def solve(
     as_json: Json = False,
 ) -> None:
     """The reference walk through a challenge, from the network to a verdict with its evidence."""
-    if name not in ("cnn", "pairs", "brackets"):
+    known = ("brackets", "cnn", "modular", "pairs")
+    if name not in known:
         raise CourseError(
-            f"There is no challenge {name!r} to solve; there are: brackets, cnn, pairs."
+            f"There is no challenge {name!r} to solve; there are: {', '.join(known)}."
         )
-    if name == "brackets":
+    if name in ("brackets", "modular"):
         if original or data is not None:
             raise CourseError(
                 "--original and --data belong to `solve cnn` and `solve pairs`: leave them out."
             )
-        _solve_brackets(out, as_json)
+        if name == "brackets":
+            _solve_brackets(out, as_json)
+        else:
+            _solve_modular(as_json)
         return
     if data is not None and not original:
         raise CourseError("--data is only used together with --original: add that, or leave both.")
@@ -193,6 +197,27 @@ def _solve_brackets(out: Path, as_json: bool) -> None:
     for reason in solution.reasons:
         print(f"  - {reason}")
     print(f"\nThe tree was written to {page} and {picture}.")
+
+
+def _solve_modular(as_json: bool) -> None:
+    with steps(as_json) as step:
+        step("loading PyTorch and TransformerLens")
+        import torch
+
+        from utils.challenges import modular
+
+        torch.set_num_threads(1)
+        solution = modular.solve(step)
+    if as_json:
+        print_json(solution.as_dict())
+        return
+    print(solution.mechanism, end="\n\n")
+    print(solution.verdict)
+    print(
+        f"\nControl: {solution.control.name}, the same steps. VERDICT: {solution.control.verdict}"
+    )
+    for reason in solution.control.reasons:
+        print(f"  - {reason}")
 
 
 def _folder(out: Path) -> None:

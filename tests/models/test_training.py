@@ -219,3 +219,45 @@ def test_gradients_are_scaled_down_to_the_longest_allowed():
         moved.append(model.weight.detach() - before)
     assert torch.equal(moved[0], moved[1]) and moved[0].abs().max() > 1e-3
     assert moved[2].abs().max() < 1e-5
+
+
+def test_stopping_early_gives_the_weights_of_that_step_of_the_same_run():
+    def run(stop, rate):
+        torch.manual_seed(0)
+        model, seen, calls = nn.Linear(3, 2), [], []
+        data = torch.randn(20, 3, generator=torch.Generator().manual_seed(1))
+
+        def loss(rows):
+            seen.append(model.weight.detach().clone())
+            return model(rows).pow(2).mean()
+
+        train_language(
+            model, lambda step: (data,), loss, steps=100, max_lr=0.1, rate=rate, stop=stop,
+            progress=lambda *call: calls.append(call[:2]),
+        )  # fmt: skip
+        return model.weight.detach(), seen, calls
+
+    for rate in (None, lambda step: 1.0 / (1 + step)):
+        _, whole, calls = run(None, rate)
+        early, part, early_calls = run(50, rate)
+        assert len(whole) == 100 and len(part) == 50
+        assert torch.equal(early, whole[50])
+        assert calls == [(50, 100), (100, 100)] and early_calls == [(50, 50)]
+
+
+def test_a_rate_of_ones_own_replaces_the_one_cycle_rate():
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.ones_(model.weight)
+    seen = []
+
+    def loss(rows):
+        seen.append(model.weight.item())
+        return model(rows).sum()
+
+    train_language(
+        model, lambda step: (torch.ones(1, 1),), loss, steps=4, max_lr=0.1, weight_decay=0.0,
+        rate=lambda step: float(step < 2),
+    )  # fmt: skip
+    moved = [a - b for a, b in zip(seen, [*seen[1:], model.weight.item()], strict=True)]
+    assert moved[0] == pytest.approx(0.1, rel=1e-3) and moved[1] == pytest.approx(0.1, rel=1e-3)
+    assert moved[2] == moved[3] == 0

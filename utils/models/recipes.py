@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from utils.data import brackets, digits, grid, programs, sequences
+from utils.data import brackets, digits, grid, modular, programs, sequences
 from utils.models.training import Checkpoint, train_classifier, train_language
 
 Progress = Callable[[int, int, float], None]  # steps done, steps in all, latest loss
@@ -183,6 +183,84 @@ def _grid_figures(program: grid.GridProgram, model: nn.Module) -> dict[str, floa
     }
 
 
+MODULAR_STEPS, MODULAR_EARLY = 1500, 300  # of one training run: its end, and long before
+
+
+def _build_modular() -> nn.Module:
+    from utils.models.transformer import build_transformer
+
+    model = build_transformer(
+        seed=1, d_model=128, d_head=128, n_heads=1, n_layers=1, d_mlp=256, n_ctx=3,
+        d_vocab=modular.PRIME + 1, d_vocab_out=modular.PRIME,
+    )  # fmt: skip
+    # Where queries and keys are 0 their gradients are 0 too, so they stay there: attention never
+    # depends on the input, and all that the answer's position learns of it is one sum.
+    attention = model.blocks[0].attn.original_component
+    with torch.no_grad():
+        for part in (attention.q, attention.k):
+            part.weight.zero_()
+            part.bias.zero_()
+    return model
+
+
+def modular_logits(model: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
+    """The network's logits at the last position, [n, 113], computed there and nowhere else.
+
+    Holds for the "modular" networks alone, whose attention is uniform; several times faster.
+    """
+    block, native = model.blocks[0], model.original_model
+    attention, mlp = block.attn.original_component, block.mlp.original_component
+    stream = native.tok_embed(tokens) + native.pos(torch.arange(tokens.shape[1]))
+    middle = stream[:, -1] + attention.o(attention.v(stream.mean(1)))
+    return model.unembed.original_component(middle + mlp(middle))
+
+
+def _train_modular(
+    model: nn.Module, progress: Progress, checkpoint: Checkpoint | None, stop: int = MODULAR_STEPS
+) -> None:
+    tokens, _ = modular.split()
+    answer = modular.answer(tokens)
+
+    def rate(step: int) -> float:  # up within ten steps, then level, and down over the last quarter
+        return min(1.0, (step + 1) / 10, max(0.02, 4 * (MODULAR_STEPS - step) / MODULAR_STEPS))
+
+    def loss(tokens: torch.Tensor, answer: torch.Tensor) -> torch.Tensor:
+        # In double precision: the loss falls to 1e-7, where float32 would round it away.
+        return functional.cross_entropy(modular_logits(model, tokens).double(), answer)
+
+    train_language(
+        model, lambda step: (tokens, answer), loss,
+        steps=MODULAR_STEPS, stop=stop, max_lr=3e-3, weight_decay=1.0, rate=rate,
+        progress=progress, checkpoint=checkpoint,
+    )  # fmt: skip
+
+
+def _train_modular_early(
+    model: nn.Module, progress: Progress, checkpoint: Checkpoint | None
+) -> None:
+    _train_modular(model, progress, checkpoint, stop=MODULAR_EARLY)
+
+
+def _modular_right(model: nn.Module) -> tuple[float, float]:
+    """Share of right answers on the pairs trained on, and on those held out."""
+    with torch.no_grad():
+        trained, held = (
+            (modular_logits(model, tokens).argmax(-1) == modular.answer(tokens)).double().mean()
+            for tokens in modular.split()
+        )
+    return trained.item(), held.item()
+
+
+def _modular_figures(model: nn.Module) -> dict[str, float]:
+    trained, held = _modular_right(model)
+    return {"accuracy on held-out pairs": held, "accuracy on training pairs": trained}
+
+
+def _modular_early_figures(model: nn.Module) -> dict[str, float]:
+    trained, held = _modular_right(model)
+    return {"accuracy on training pairs": trained, "held-out pairs it gets wrong": 1 - held}
+
+
 RECIPES: dict[str, Recipe] = {
     "cnn-challenge": Recipe(
         "Challenge 1: an image CNN with a secret labelling program",
@@ -209,5 +287,15 @@ RECIPES: dict[str, Recipe] = {
         "Lesson 03: the same curves with row bits that follow a rule",
         _build_grid, partial(_train_grid, grid.regular_twin()),
         partial(_grid_figures, grid.regular_twin()),
+    ),
+
+
+    "modular": Recipe(
+        "Lesson 04: a transformer that adds modulo 113, on pairs it never saw too",
+        _build_modular, _train_modular, _modular_figures,
+    ),
+    "modular-early": Recipe(
+        "Lesson 04: the same training run after 300 steps of 1,500, when it only remembered",
+        _build_modular, _train_modular_early, _modular_early_figures,
     ),
 }  # fmt: skip

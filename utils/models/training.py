@@ -138,30 +138,39 @@ def train_language(
     steps: int,
     max_lr: float,
     weight_decay: float = 0.01,
+    rate: Callable[[int], float] | None = None,
+    stop: int | None = None,
     progress: Callable[[int, int, float], None] | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> None:
     """Fit a sequence model in place, a new batch every step, AdamW under a one-cycle rate.
 
     batch: step number -> tensors. loss: those tensors -> scalar.
+    rate: step number -> share of `max_lr`, in place of the one-cycle rate.
+    stop: leave after so many steps of the same run; the weights are those it had then, bit for bit.
     progress: called every 50 steps with steps done, steps in all and the latest loss.
     checkpoint: where to go on from after an interruption.
     """
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=max_lr, weight_decay=weight_decay, betas=(0.9, 0.98)
     )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr, total_steps=steps)
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    if rate is None:
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr, total_steps=steps)
+    else:
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
     parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
+    last = steps if stop is None else stop
     first = 0 if checkpoint is None else checkpoint.restore(steps, **parts)
     model.train()
-    for step in range(first, steps):
+    for step in range(first, last):
         value = loss(*batch(step))
         optimizer.zero_grad()
         value.backward()
         optimizer.step()
         schedule.step()
         if progress is not None and (step + 1) % 50 == 0:
-            progress(step + 1, steps, value.item())
+            progress(step + 1, last, value.item())
         if checkpoint is not None:
             checkpoint.keep(step + 1, steps, **parts)
     model.eval()

@@ -263,7 +263,7 @@ def agreement_report(
             rows.append(Row("program = network, where it errs", hits, "result"))
     largest = torch.bincount(network).argmax()
     rows.append(Row("always the larger class", share(network == largest, groups), "baseline"))
-    protocol = {"inputs": len(said), "drawn": "for the judge, none of them trained on"}
+    protocol = {"inputs": len(said), "drawn": "by the challenge, for the judge"}
     return Report("Program: agreement", rows, protocol, digits=DIGITS)
 
 

@@ -34,6 +34,7 @@ from utils.errors import CourseError
 FORMAT = 1
 CARD, WEIGHTS, MATERIALS = "card.json", "weights.safetensors", "materials.safetensors"
 KEY_SUFFIX = ".key.json"
+PRACTICE = Path(__file__).parent / "practice"  # `challenge new --family pairs --seed 34`
 SMALLEST_COURSE_KEY = 16  # bytes
 TOLERANCE = 0.02  # between the accuracy a key records and the one found on this machine
 
@@ -217,6 +218,11 @@ def render(value: dict[str, Any]) -> bytes:
 
 
 # --- opening -------------------------------------------------------------------------------------
+
+
+def practice() -> tuple[Path, Path]:
+    """The sealed challenge that ships with the course, for lesson 14: its folder and its key."""
+    return PRACTICE, PRACTICE.with_name(PRACTICE.name + KEY_SUFFIX)
 
 
 def load(folder: Path | str) -> Challenge:

@@ -111,18 +111,16 @@ table = challenge.predict(pairs.grid()).view(97, 97)  # [a, b]
 figure, axis = plt.subplots(figsize=(4.6, 4.2))
 _ = axis.imshow(table.numpy(), cmap="cividis", origin="lower", interpolation="nearest")
 _ = axis.set(xlabel="b", ylabel="a", title="class 0 dark, class 1 bright")
-cuts = range(0, 97, 16)
+cuts = [(0, 16), (16, 32), (32, 48), (48, 64), (64, 80), (80, 97)]
 blocks = {
-    f"b {low}-{min(low + 15, 96)}": [
-        table[top : top + 16, low : low + 16].double().mean().item() for top in cuts
-    ]
-    for low in cuts
+    f"b {low}-{high - 1}": [table[a:z, low:high].double().mean().item() for a, z in cuts]
+    for low, high in cuts
 }
 lab.figure(
     figure,
     alt="What the network answers for each a and b: large rectangular fields, dark and bright, "
     "like a chess board of three by three fields of unequal size.",
-    table={"a": [f"{top}-{min(top + 15, 96)}" for top in cuts], **blocks},
+    table={"a": [f"{a}-{z - 1}" for a, z in cuts], **blocks},
     digits=1,
 )
 
@@ -152,15 +150,16 @@ lab.check("14.1", agreement)
 answers = challenge.predict(held)
 
 
-def middle(x: Tensor) -> Tensor:
-    return (x >= 24) & (x < 72)  # by eye
+def middles(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Whether a and b lie in their middle fields, by eye."""
+    return (x[:, 0] >= 24) & (x[:, 0] < 64), (x[:, 1] >= 32) & (x[:, 1] < 80)
 
 
 rivals = {
     "a + b lies in a band": lambda x: (x[:, 0] + x[:, 1] >= 64) & (x[:, 0] + x[:, 1] < 128),
     "a and b differ by less than 30": lambda x: (x[:, 0] - x[:, 1]).abs() < 30,
-    "at least one lies in the middle": lambda x: middle(x[:, 0]) | middle(x[:, 1]),
-    "exactly one lies in the middle": lambda x: middle(x[:, 0]) ^ middle(x[:, 1]),
+    "at least one lies in the middle": lambda x: middles(x)[0] | middles(x)[1],
+    "exactly one lies in the middle": lambda x: middles(x)[0] ^ middles(x)[1],
 }
 
 
@@ -177,8 +176,8 @@ rows.append(Row("always the larger class", of_held(largest), "baseline"))
 Report("Rivals on held-out pairs", rows, {"pairs": len(held)}, digits=2)
 
 # %% [markdown]
-# One rival is far ahead although its constants were guessed. That is the moment to fit them, and
-# not before: fitting five constants of a wrong rule is how an afternoon goes.
+# One rival is far ahead although its constants were guessed by eye. That is the moment to fit them,
+# and not before: fitting five constants of a wrong rule is how an afternoon goes.
 #
 # ### Exercise 14.2: fit the constants
 #
@@ -328,11 +327,12 @@ for name, count in wrong.items():
 
 # %%
 pattern = Site("blocks.0.attn.hook_pattern", position=2).read(model, asked)  # [n, head, key]
-print('head   attends from "=" to   a     b     =    (mean), and varies by at most')
+print('attention from "=":   to a   to b   to "="   largest standard deviation')
 for head in range(4):
-    mean, spread = pattern[:, head].mean(0), pattern[:, head].std(0).max().item()
-    print(f"{head}                         " + "  ".join(f"{m:.2f}" for m in mean.tolist())
-          + f"            {spread:.2f}")  # fmt: skip
+    mean, spread = pattern[:, head].mean(0).tolist(), pattern[:, head].std(0).max().item()
+    print(
+        f"head {head}, mean          {mean[0]:.2f}   {mean[1]:.2f}   {mean[2]:.2f}     {spread:.2f}"
+    )
 
 # %% [markdown]
 # Hardly anything. The heads look at all three tokens with nearly fixed weights, whatever the
@@ -409,8 +409,8 @@ _ = axes[0].set_ylabel("pairs")
 _ = axes[1].legend(frameon=False, fontsize=8)
 lab.figure(
     figure,
-    alt="Left: three narrow peaks; column-only and row-only share the middle one. Right: the four "
-    "groups lie on top of each other.",
+    alt="Left: three narrow peaks; column-only and row-only share the middle one. Right: all four "
+    "groups in one narrow heap at zero.",
     table=shown,
     digits=2,
 )
@@ -419,48 +419,51 @@ lab.figure(
 # Three peaks, not four: neither, one of the two, both. "Column only" and "row only" stand at the
 # same point. The network *counts*, and the MLP asks whether the count is 1. That is a different
 # mechanism from the obvious one, for the same program; no table of answers could have told them
-# apart. A read-out says so too: how well can you tell a bit from its best cut on the line?
+# apart. Now a read-out: how often does a cut halfway between two means tell a bit?
+
 
 # %%
-
-
-def readout(line: Tensor, bit: Tensor) -> Estimate:
-    """Accuracy on held-out pairs of the better side of a cut halfway between the means."""
+def readout(line: Tensor, bit) -> Estimate:
+    """Accuracy on held-out pairs of a cut fitted on the others. bit: tokens -> [n]."""
     site = Site(HEADS, position=2, basis=line[:, None])
-    known, new = site.read(model, asked)[:, 0], site.read(model, held)[:, 0]
-    cut = (known[bit_of(bit, asked) == 1].mean() + known[bit_of(bit, asked) == 0].mean()) / 2
-    hits = ((new > cut).long() == bit_of(bit, held)).double().mean().item()
-    return of_held(max(hits, 1 - hits))
+    known, truth = site.read(model, asked)[:, 0], bit(asked).long()
+    high, low = known[truth == 1].mean(), known[truth == 0].mean()
+    says = (site.read(model, held)[:, 0] - (high + low) / 2) * (high - low) > 0
+    return of_held((says.long() == bit(held).long()).double().mean().item())
 
 
-def bit_of(function, x: Tensor) -> Tensor:
-    return function(x).long()
+def is_two(x: Tensor) -> Tensor:
+    return column(x) * row(x)
 
 
+commoner = max((column(held) == c).double().mean().item() for c in (0, 1))
 Report(
     "Read-out at '='",
     [
         Row("column, from its own direction", readout(of_column, column), "result"),
         Row("row, from its own direction", readout(of_row, row), "result"),
-        Row("count is 2", readout(both, lambda x: column(x) + row(x) == 2), "result"),
-        Row("count is not 0", readout(both, lambda x: column(x) + row(x) > 0), "result"),
-        Row("count is 2, random direction", readout(random, lambda x: column(x) * row(x)), "null"),
+        Row("count is 2, shared direction", readout(both, is_two), "result"),
+        Row("count is 2, random direction", readout(random, is_two), "null"),
+        Row("always the commoner value of column", of_held(commoner), "baseline"),
     ],
     {"pairs": len(held)},
     digits=2,
 )
 
 # %% [markdown]
-# A bit can be read from the line in three cases of four, which is what a count gives away about
-# its summands. The count itself can be read without an error.
+# A bit can be told from the line in about three cases of four, which is what a count gives away
+# about its summands. The count can be told without an error; but look at the null. A random
+# direction tells it as well. What the heads write is nearly one-dimensional, so every direction
+# holds a faint copy, far smaller than the peaks on the left, and a read-out does not care how
+# small. **A read-out says what can be told from a place, not what the network uses.** Had you
+# stopped here, you could have named almost any direction with perfect accuracy. Swaps decide.
 #
 # ### Exercise 14.5: name the site
 #
-# Read-outs say what *can* be told from a place. The claim needs a place that the network itself
-# uses. Name it: a `Site` for the count, at one hook, one position, one direction. The hooks in
-# question are `"blocks.0.hook_resid_pre"` (what enters the layer, at each position),
-# `"blocks.0.hook_attn_out"` (the sum that the heads write) and `"blocks.0.hook_mlp_out"`. The
-# direction is `both`, `[64]`; a basis is a matrix `[64, 1]`.
+# The claim needs a place that the network itself uses. Name it: a `Site` for the count, at one
+# hook, one position, one direction. The hooks in question are `"blocks.0.hook_resid_pre"` (what
+# enters the layer, at each position), `"blocks.0.hook_attn_out"` (the sum that the heads write) and
+# `"blocks.0.hook_mlp_out"`. The direction is `both`, `[64]`; a basis is a matrix `[64, 1]`.
 
 # %% exercise="14.5" points=2 minutes=6 difficulty=2
 ### BEGIN SOLUTION
@@ -613,14 +616,15 @@ for level in ("program", "program and mechanism"):
 # |---|---|---|
 # | **program** | steps run on held-out inputs, compared with the network | agreement |
 # | **bits** | the two-part code of this lesson | share of bits saved |
-# | **sufficiency** | everything the account calls free is resampled (causal scrubbing) | recovered above random classes, above random sites |
-# | **necessity** | one step's site takes its value from a donor, drawn after your file is fixed | worst step; change, above nulls; stay |
-# | *strength of both* | how much was really resampled, and what steps say beyond the answer | steps placed; share of variance |
+# | **sufficiency** | all that the account calls free is resampled | recovered above ... (two) |
+# | **necessity** | one step's site takes a donor's value | worst step; above nulls; stay |
+# | *strength* | how much was really resampled | steps placed; share of variance |
 #
-# "More than the label can do" compares with an account in which every step is replaced by the
-# answer. A verdict of `program` needs the first two rules; `program and mechanism` needs all. There
-# are two more verdicts: `labels only`, and `not recoverable (supported)` for an account that gives
-# part of the inputs up and is right to. The last needs the key, and lies outside this lesson.
+# Resampling is causal scrubbing; the donors of the swaps are drawn after your file is fixed, from
+# its hash. "More than the label can do" compares with an account in which every step is replaced by
+# the answer. A verdict of `program` needs the first two rules; `program and mechanism` needs all.
+# There are two more verdicts: `labels only`, and `not recoverable (supported)` for an account that
+# gives part of the inputs up and is right to. The last needs the key, and lies outside this lesson.
 #
 # ### Exercise 14.8: read a verdict
 #
@@ -758,13 +762,13 @@ for name, account in gallery.items():
 
 # %%
 free = [("the file", verdict), *((n, v) for n, v in tried.items() if v.sufficiency is not None)]
-print(f"the table saves {tried['lookup table'].bits.saved:.1f} of the bits: it costs more than "
-      "it explains")  # fmt: skip
+bits = tried["lookup table"].bits
+print(f"lookup table: {bits.program:.0f} bits to replace {bits.table:.0f}")
 print(f"{'loss recovered':>44} {'random classes':>15} {'random sites':>13}")
 for name, one in free:
     rows = one.sufficiency.report
     numbers = (rows["loss recovered"], rows["recovered, random classes"], one.random_sites)
-    cells = [f"{abs(round(e.value, 1)):.1f}" for e in numbers]
+    cells = [f"{round(e.value, 2) + 0.0:.2f}" for e in numbers]
     print(f"{name:>28} {cells[0]:>15} {cells[1]:>15} {cells[2]:>13}")
 
 # %% [markdown]
@@ -773,11 +777,11 @@ for name, one in free:
 #   same label gives the same label. It divides nothing up: no step says more than the answer.
 # - **Exchanged sites** leave the program as it was and lose the resampling: half of the steps say
 #   the wrong thing about their place.
-# - **Everything held exact** recovers all and swaps perfectly. Random sites do so too: a Site that is
-#   all there is at its place has no other like it, so its null is the claim itself. That is why
+# - **Everything held exact** recovers all and swaps perfectly. Random sites do so too: a Site that
+#   is all there is at its place has no other like it, so its null is the claim itself. That is why
 #   your file names directions.
-# - **Two bits in two directions** is what a careful person would have written from the read-outs
-#   of 75 %, or from habit. The program is right and the mechanism is not there.
+# - **Two bits in two directions** (the second is what is left of row's direction beside column's)
+#   is what one writes from habit. The program is right and the mechanism is not there.
 #
 # The last one is the control of this lesson: same program, same network, same judge, and the only
 # difference is where the account says that the bits are.
@@ -901,23 +905,24 @@ lab.progress()
 # %% [markdown]
 # ## What would change your mind
 #
-# - **Another seed.** One network counts in one direction. Whether others trained on such boards do
-#   as well has not been measured here; a second one with two directions would show that the
+# - **Another seed.** One network counts in one direction. A second board, drawn while this lesson
+#   was written, did the same; two are not many. One with two directions would show that the
 #   mechanism is one of several.
 # - **A finer account.** The three peaks have a width, so something beyond the count arrives at "=".
 #   An account that says what, and recovers more, would replace ours. There is hardly room: the
 #   recovered loss stands at its ceiling.
-# - **A cheat that works.** If you find an explanation that gets `program and mechanism` and explains
-#   nothing, the rules are wrong, and you have found something better than a solved challenge.
+# - **A cheat that works.** If you find an explanation that gets `program and mechanism` and
+#   explains nothing, the rules are wrong, and you have found something better than a solved
+#   challenge.
 # - **Other inputs.** All pairs were tested, so for this network there are none. For images and
 #   strings every claim is about the distribution they were drawn from.
 #
 # ## Where this comes from
 #
-# Stephen Casper, "EIS VII: A Challenge for Mechanists" (2023), is the model of the sealed challenge.
-# The two-part code is Rissanen's, "Modeling by shortest data description" (1978). Resampling along
-# a hypothesis is from "Causal Scrubbing" (Chan and others, 2022), swaps that a program predicts
-# from "Causal Abstractions of Neural Networks" (Geiger and others, 2021). The nulls for both, the
-# rules, the seal and the drawing of programs are this course's own.
+# Stephen Casper's "EIS VII: A Challenge for Mechanists" (2023) is the model of the sealed
+# challenge. The two-part code is Rissanen's, "Modeling by shortest data description" (1978).
+# Resampling along a hypothesis is from "Causal Scrubbing" (Chan and others, 2022), swaps that a
+# program predicts from "Causal Abstractions of Neural Networks" (Geiger and others, 2021). The
+# nulls for both, the rules, the seal and the drawing of programs are this course's own.
 #
 # **Next.** Draw one. Two hours from now you will know a network that nobody knew before.

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from utils.lessons.checking import CheckFailed, call, check, describe
 from utils.lessons.expect import (
-    expect_close,
     expect_number,
     expect_tensor,
     expect_type,

@@ -471,7 +471,7 @@ Report(
 ### BEGIN SOLUTION
 count_site = Site("blocks.0.hook_attn_out", position=2, basis=both[:, None])
 ### STUB
-# count_site = Site(...)
+# count_site = ...
 ### END SOLUTION
 lab.check("14.5", count_site)
 
@@ -562,10 +562,11 @@ print(short(head))
 # %% [markdown]
 # ### Exercise 14.7: write the steps
 #
-# The rest of the file, as a text: `explanation = Explanation([...])` with the steps "column",
-# "row", "count", "odd" and "label", the first four placed at `COLUMN`, `ROW`, `COUNT` and `ODD`.
-# Put the edges in as numbers: the file is all the judge will see. A later step may read the step
-# before it and nothing past it; and beware that `True + True`, in tensors of booleans, is `True`.
+# The rest of the file, as a text between `"""` and `"""`: `explanation = Explanation([...])` with
+# the steps "column", "row", "count", "odd" and "label", the first four placed at `COLUMN`, `ROW`,
+# `COUNT` and `ODD`. Put the edges in as numbers: the file is all the judge will see. A later step
+# may read the step before it and nothing past it; and beware that `True + True`, in tensors of
+# booleans, is `True`.
 
 # %% exercise="14.7" points=4 minutes=12 difficulty=3
 ### BEGIN SOLUTION
@@ -579,12 +580,7 @@ explanation = Explanation([
 ])
 """
 ### STUB
-# body = """
-# explanation = Explanation([
-#     Step("column", lambda x: ..., site=COLUMN),
-#     ...
-# ])
-# """
+# body = ...
 ### END SOLUTION
 lab.check("14.7", body)
 
@@ -860,7 +856,7 @@ for victim in ("weights.safetensors", "materials.safetensors", "card.json", "pra
 #
 # Inputs to fit on, in place of this lesson's `asked`:
 #
-#     from utils.challenges.families import pairs                      # pairs: all but the held ones
+#     from utils.challenges.families import pairs                     # pairs: all but the held
 #     grid = pairs.grid()
 #     known = torch.isin(grid[:, 0] * 97 + grid[:, 1], held[:, 0] * 97 + held[:, 1])
 #     asked = grid[~known]

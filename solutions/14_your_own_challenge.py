@@ -783,8 +783,8 @@ for name, one in free:
 # - **Two bits in two directions** (the second is what is left of row's direction beside column's)
 #   is what one writes from habit. The program is right and the mechanism is not there.
 #
-# The last one is the control of this lesson: same program, same network, same judge, and the only
-# difference is where the account says that the bits are.
+# The last one is the control of this lesson: same program, same network, same judge. It differs in
+# nothing but what it says about the inside.
 #
 # One peculiarity you may meet. A step that turns the answer *whenever* it comes out differently,
 # such as one of two bits whose exclusive or is the label, leaves nothing that should stay, and
@@ -864,6 +864,17 @@ for victim in ("weights.safetensors", "materials.safetensors", "card.json", "pra
 #     asked = utils.data.digits.make("train", 5000, seed=1).images     # images (import it first)
 #
 # The cells of this lesson that define `edges`, `unit` and `direction` can be copied as they are.
+# One direction need not be enough: a number takes more room than a bit. Then claim a few, as few as
+# the swaps allow; the directions of most variance are a start:
+#
+#     def plane(hook, position, k):                                   # [width, k]
+#         values = Site(hook, position=position).read(model, asked).double()
+#         values = values - values.mean(0)
+#         return torch.linalg.svd(values, full_matrices=False)[2][:k].T.float().contiguous()
+#
+# A challenge drawn to try this page turned out to be a product held against a band. With one
+# direction a step it got `program`; with three or four, `program and mechanism`.
+#
 # `challenge.given` holds what else was handed out; your file finds it as `given["name"]`. Positions
 # of the answer: 2 for pairs, 0 (START) for sequences; a CNN answers once an image. Which class is
 # called 1 is drawn too.
@@ -889,7 +900,8 @@ for victim in ("weights.safetensors", "materials.safetensors", "card.json", "pra
 # - Two steps at least are placed, and say more than the answer does. They are directions, neurons
 #   or channels rather than whole places.
 # - In a transformer the chain goes on to the end: something placed at the MLP (of the last layer),
-#   which reads what stands before it. In a CNN steps at one hook, say `hook_fc1`, suffice.
+#   which reads what stands before it, and no step in between reads past that. In a CNN steps at one
+#   hook, say `hook_fc1`, suffice.
 # - You wrote down a probability for the verdict.
 #
 # If a mechanism does not come, submit the program, and say what you tried. `program` with an open

@@ -278,3 +278,10 @@ def test_the_families_are_those_that_can_be_made():
 
 def test_secret_seeds_are_not_repeated():
     assert len({envelope.fresh_seed() for _ in range(20)}) == 20
+
+
+def test_the_practice_challenge_opens_and_is_the_one_that_its_seed_names():
+    folder, key = seal.practice()
+    opened = seal.reveal(folder, key)
+    assert opened.accuracy > 0.99
+    assert opened.program == families.draw("pairs", opened.key["seed"], 3)

@@ -9,9 +9,10 @@ from tests.challenges.test_judge import QUICK, toy
 from utils.challenges.bits import program_bits
 from utils.challenges.explanation import ExplanationError, StepError, UnknownStepError
 from utils.challenges.judge import judge
-from utils.challenges.submission import SubmissionError, submitted, text_bits
+from utils.challenges.submission import SubmissionError, submitted, text_bits, written
 from utils.challenges.verdicts import MECHANISM
 from utils.scrubbing import UnknownComponentError
+from utils.sites import Site
 
 HEAD = """
 import torch
@@ -135,3 +136,29 @@ def test_places_names_and_imports_cost_nothing():
     assert text_bits(GOOD.replace("0.3", "0.3125"))[0] > bits
     table = f"TABLE = {[i * 7919 % 2 for i in range(500)]}\n"
     assert text_bits(GOOD + table)[0] > bits + 500
+
+
+@pytest.mark.parametrize(
+    "site",
+    [
+        Site("hook_fc1", neuron=[4, 7]),
+        Site("blocks.0.attn.hook_z", head=3, position=-1),
+        Site("blocks.1.hook_attn_out", position=slice(0, 4, 2)),
+        Site("hook_pool1", channel=0, row=2, column=slice(1, None)),
+    ],
+    ids=str,
+)
+def test_a_site_as_text_is_the_same_site(site):
+    assert eval(written(site), {"Site": Site, "torch": torch}) == site
+
+
+def test_a_basis_as_text_spans_the_same_subspace():
+    generator = torch.Generator().manual_seed(0)
+    basis = torch.linalg.qr(torch.randn(64, 3, generator=generator)).Q
+    site = Site("blocks.0.hook_attn_out", position=2, basis=basis)
+    again = eval(written(site), {"Site": Site, "torch": torch})
+    assert (again.hook, again.position) == (site.hook, site.position)
+    both = [b @ b.T for b in (basis, again.basis)]  # projections do not know of signs
+    assert (both[0] - both[1]).abs().max() < 5e-3
+    assert (both[0] - both[1]).abs().max() > 0  # it was rounded
+    assert "-0.0]" not in written(site, 1) and "-0.0," not in written(site, 1)

@@ -24,6 +24,7 @@ from utils.challenges.challenge import Challenge
 from utils.challenges.envelope import (
     CARD,
     FORMAT,
+    KEY_SUFFIX,
     MATERIALS,
     WEIGHTS,
     DamagedError,
@@ -40,6 +41,7 @@ from utils.challenges.families import Program
 from utils.challenges.make import HELD, Made, measure
 from utils.challenges.networks import SETTINGS
 
+PRACTICE = Path(__file__).parent / "practice"  # `challenge new --family pairs --seed 34`
 TOLERANCE = 0.02  # between the accuracy a key records and the one found on this machine
 
 
@@ -126,6 +128,11 @@ def seal(
 
 
 # --- opening -------------------------------------------------------------------------------------
+
+
+def practice() -> tuple[Path, Path]:
+    """The sealed challenge that ships with the course, for lesson 14: its folder and its key."""
+    return PRACTICE, PRACTICE.with_name(PRACTICE.name + KEY_SUFFIX)
 
 
 def load(folder: Path | str) -> Challenge:

@@ -70,6 +70,23 @@ def submitted(
             worker.close()
 
 
+def written(site: Site, digits: int = 3) -> str:
+    """A Site as text that a submitted file can hold; the file must import torch and Site.
+
+    A basis is written out with `digits` decimals and made orthonormal again: the same subspace as
+    far as those digits tell, its columns perhaps with other signs.
+    """
+    parts = [repr(site.hook)]
+    for name in ("position", "head", "channel", "row", "column", "neuron", "key"):
+        chosen = getattr(site, name)
+        if chosen is not None:
+            parts.append(f"{name}={list(chosen) if isinstance(chosen, tuple) else chosen!r}")
+    if site.basis is not None:
+        rows = [[round(x, digits) + 0.0 for x in row] for row in site.basis.T.tolist()]
+        parts.append(f"basis=torch.linalg.qr(torch.tensor({rows}).T).Q")
+    return f"Site({', '.join(parts)})"
+
+
 def read(path: Path) -> str:
     """The text of a submission. SubmissionError if it is not there, empty or no text."""
     if not path.is_file():

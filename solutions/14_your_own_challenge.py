@@ -58,6 +58,7 @@ from torch import Tensor
 
 from utils import plots
 from utils.challenges import seal
+from utils.challenges.envelope import SealError
 from utils.challenges.families import pairs
 from utils.challenges.submission import submitted, text_bits, written
 from utils.reports import Estimate, Report, Row
@@ -823,7 +824,7 @@ for victim in ("weights.safetensors", "materials.safetensors", "card.json", "pra
         try:
             seal.reveal(copy, copied_key)
             print(f"{victim}: opened")
-        except seal.SealError as error:
+        except SealError as error:
             print(f"{victim}: refused ({type(error).__name__})")
 
 # %% [markdown]

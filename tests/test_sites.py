@@ -778,3 +778,31 @@ def test_sites_are_values():
     assert str(Site("h", neuron=range(100))) == "h[neuron=100 of them]"
     with pytest.raises(AttributeError):
         a.head = 3
+
+
+def test_a_sweep_over_heads_is_the_same_as_one_run_for_each():
+    """Heads skip the block's attention; groups, mixed hooks and both kinds of block included."""
+    from utils.models import zoo
+
+    for name, length, vocabulary in (("induction", 24, 16), ("brackets", 25, 2)):
+        model = zoo.load(name)
+        generator = torch.Generator().manual_seed(0)
+        inputs, donors = torch.randint(0, vocabulary, (2, 5, length), generator=generator)
+        last = len(model.blocks) - 1
+        groups = [
+            [Site("blocks.0.attn.hook_z", head=1, position=3)],
+            [Site(f"blocks.{last}.attn.hook_z", head=0)],
+            [Site("blocks.0.attn.hook_z", head=0), Site("blocks.0.attn.hook_z", head=1)],
+            [Site("blocks.0.attn.hook_z", head=0), Site(f"blocks.{last}.attn.hook_z", head=1)],
+            [Site(f"blocks.{last}.hook_attn_out", position=2)],
+            [Site("blocks.1.hook_resid_pre", position=[0, 4])],
+        ]
+        values = [[site.read(model, donors) for site in group] for group in groups]
+        for size in (3, 64):
+            found = sweep(model, inputs, groups, values, batch_size=size)
+            for output, group, value in zip(found, groups, values, strict=True):
+                edits = list(zip(group, value, strict=True))
+                assert torch.allclose(output, run(model, inputs, edits=edits).output, atol=2e-5)
+        same = Site("blocks.0.attn.hook_z", head=0)
+        with pytest.raises(UnchangedError):
+            sweep(model, inputs, [same], [same.read(model, inputs)])

@@ -313,6 +313,9 @@ def _resume(model: nn.Module, entering: dict[int, Tensor]) -> Tensor:
             positions = torch.arange(hidden.shape[1], device=hidden.device)
             hidden = block(hidden, position_ids=positions.expand(len(hidden), -1))
             hidden = hidden[0] if isinstance(hidden, tuple) else hidden
+    if len(model.blocks) in entering:  # rows that need the read-out only
+        new = entering[len(model.blocks)]
+        hidden = new if hidden is None else torch.cat([hidden, new])
     return model.unembed(model.ln_final(hidden))
 
 

@@ -43,7 +43,8 @@ def sweep(
     `values` then holds one for each. `values` may also be one number or function for all.
     Each forward holds at most `batch_size` rows. On a native TransformerBridge the layers below a
     site are not computed again: its rows join the batch at its own block, with the clean residual
-    stream, after a check on one row that this gives the model's own output.
+    stream, after a check on one row that this gives the model's own output. Edits of heads' z alone
+    skip the block's attention too.
 
     Returns [site, batch, ...]: the outputs, or whatever `metric(output)` makes of each site's
     [batch, ...] (it keeps memory small). No gradients. Raises as `run` does; `UnchangedError`
@@ -61,6 +62,9 @@ def sweep(
     with eval_mode(model):
         starts = _starts(model, inputs, [e.site for g in whole for e in g], batch_size)
         layers = [_entry([_layer(edit.site.hook) for edit in group], starts) for group in whole]
+        heads = _heads(model, inputs, [e.site for g in whole for e in g], starts, batch_size)
+        behind = [_only_heads(group, heads) for group in whole]
+        layers = [at if z is None else z + 1 for at, z in zip(layers, behind, strict=True)]
         late = sorted((i for i, at in enumerate(layers) if at is not None), key=layers.__getitem__)
         full = [i for i, at in enumerate(layers) if at is None]
         for members in (full, late):
@@ -68,15 +72,30 @@ def sweep(
             for pack in _packs(jobs, batch_size):
                 edits, spans, first = [], [], 0
                 entries: dict[int | None, list[Tensor]] = {}
+                written: dict[int, list[tuple[int, Tensor, Tensor]]] = {}
                 for i, rows in pack:
                     size = rows.stop - rows.start
+                    spans.append(slice(first, first + size))
+                    at, z = entries.setdefault(layers[i], []), behind[i]
+                    if z is not None:
+                        held = heads[z][rows].clone()
+                        for edit in whole[i]:
+                            value = rows_of(edit, rows, len(inputs))
+                            edit.changed |= edit.site.put_(held, value, _AXES_OF_Z)
+                        written.setdefault(z, []).append((len(at), starts[z][rows], held))
+                        at.append(held)  # its place; the stream behind the block comes below
+                        first += size
+                        continue
                     for edit in whole[i]:
                         value = rows_of(edit, rows, len(inputs))
                         edits.append((edit, Edit(edit.site, value, slice(first, first + size))))
-                    spans.append(slice(first, first + size))
                     first += size
-                    source = inputs if layers[i] is None else starts[layers[i]]
-                    entries.setdefault(layers[i], []).append(source[rows])
+                    at.append((inputs if layers[i] is None else starts[layers[i]])[rows])
+                for z, jobs_there in written.items():
+                    places, streams, held = zip(*jobs_there, strict=True)
+                    done = _behind(model, z, torch.cat(streams), torch.cat(held))
+                    for place, part in zip(places, done.split([len(h) for h in held]), strict=True):
+                        entries[z + 1][place] = part
                 enter = {layer: torch.cat(parts) for layer, parts in entries.items()}
                 given = enter.get(None, enter)  # a pack never mixes the two
                 output = forward(model, given, [made for _, made in edits], ()).output
@@ -148,6 +167,68 @@ def _starts(
         if not torch.allclose(again, clean.output[:1].expand_as(again), rtol=1e-5, atol=1e-6):
             return {}
     return starts
+
+
+_AXES_OF_Z = ("batch", "position", "head", "neuron")
+
+
+def _heads(
+    model: nn.Module,
+    inputs: Tensor,
+    sites: Sequence[Site],
+    starts: dict[int, Tensor],
+    batch_size: int,
+) -> dict[int, Tensor]:
+    """The clean z of each layer in which heads are edited, where the block can be finished from it.
+
+    Finished from the clean z it must give the stream that the next block finds.
+    """
+    from utils.sites import Site
+
+    layers = sorted(
+        {_layer(s.hook) for s in sites if s.hook.endswith(".attn.hook_z")} & set(starts)
+    )
+    if not layers:
+        return {}
+    after = [
+        Site(
+            "ln_final.hook_in" if layer + 1 == len(model.blocks) else f"blocks.{layer + 1}.hook_in"
+        )
+        for layer in layers
+    ]
+    found = {}
+    for layer, end in zip(layers, after, strict=True):
+        try:
+            z, stream = run(
+                model, inputs, read=[Site(f"blocks.{layer}.attn.hook_z"), end],
+                batch_size=batch_size,
+            ).values  # fmt: skip
+            finished = _behind(model, layer, starts[layer][:1], z[:1])
+        except (AttributeError, RuntimeError, SiteError):
+            continue
+        if torch.allclose(finished, stream[:1], rtol=1e-5, atol=1e-6):
+            found[layer] = z
+    return found
+
+
+def _only_heads(group: list[Edit], heads: dict[int, Tensor]) -> int | None:
+    """The layer of a group that edits the z of one layer and nothing else."""
+    layers = {_layer(edit.site.hook) for edit in group}
+    if len(layers) != 1 or not all(e.site.hook.endswith(".attn.hook_z") for e in group):
+        return None
+    layer = layers.pop()
+    return layer if layer in heads else None
+
+
+@torch.no_grad()
+def _behind(model: nn.Module, layer: int, stream: Tensor, z: Tensor) -> Tensor:
+    """The residual stream behind a native block, from the one before it and the heads' z."""
+    block: Any = model.blocks[layer]  # type: ignore[index]
+    stream = stream + block.attn.original_component.o(z.flatten(-2))
+    if "mlp" in dict(block.named_children()):
+        hidden = block.ln2.original_component(stream)
+        stream = stream + block.mlp.original_component(hidden)
+    return stream
 
 
 def _packs(jobs: list[tuple[int, slice]], size: int) -> Iterator[list[tuple[int, slice]]]:

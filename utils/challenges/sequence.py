@@ -8,8 +8,10 @@ move, the lead of either half (a minus b) along a direction of its own; the mult
 (MLP) asks which leads are above zero and writes the answer along a third.
 
 The network was chosen to be taken apart. A `Site` swaps along orthogonal directions, and the two
-leads of a trained network are not quite orthogonal: of those that learned the task this one keeps
-them furthest apart (77 degrees). The 13 degrees that are missing show in every share below 1.
+leads of a trained network are not quite orthogonal, so a swap of one disturbs the other. Of 17
+networks that learned the task this one keeps them furthest apart, at 77 degrees, and the steps
+recover .89 of its loss. Others recover .85 at 72 degrees, .73 at 64 and .57 at 55, where the same
+account gets no more than "program": with directions that close, these steps cannot be placed.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ def test_starting_up_loads_nothing_heavy():
     [
         (["slove"], "slove"),
         (["solve"], "name"),
-        (["solve", "transformer"], "there are: brackets, cnn, modular, pairs"),
+        (["solve", "transformer"], "there are: brackets, cnn, modular, pairs, sequence"),
         (["solve", "brackets", "--original"], "leave them out"),
         (["solve", "cnn", "--jsno"], "--jsno"),
         (["solve", "cnn", "extra"], "extra"),
@@ -293,6 +293,22 @@ def test_solve_modular_judges_the_network_and_its_control(monkeypatch, capsys):
     text = capsys.readouterr().out
     assert "VERDICT: program and mechanism" in text and "Control: modular-early" in text
     assert main(["solve", "modular", "--original"]) == 2
+
+
+def test_solve_sequence_judges_the_account_and_two_wrong_ones(monkeypatch, capsys):
+    from utils.challenges import sequence
+
+    solution = sequence.solve(references=200)
+    monkeypatch.setattr(sequence, "solve", lambda step: solution)
+    assert main(["solve", "sequence", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["verdict"] == "program and mechanism"
+    assert {v["verdict"] for v in shown["controls"].values()} == {"program"}
+    assert len(shown["controls"]) == 2 and shown["rows"]["mechanism"]
+    assert main(["solve", "sequence"]) == 0
+    text = capsys.readouterr().out
+    assert "VERDICT: program and mechanism" in text and "Control: leads exchanged." in text
+    assert main(["solve", "sequence", "--original"]) == 2
 
 
 def test_solve_brackets_prints_a_verdict_and_writes_the_tree(tmp_path, monkeypatch, capsys):

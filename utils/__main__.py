@@ -57,7 +57,7 @@ def doctor(data: Data = None, as_json: Json = False) -> None:
 
 @app.command()
 def solve(
-    name: Annotated[str, typer.Argument(help="Which challenge: cnn, pairs, brackets or modular.")],
+    name: Annotated[str, typer.Argument(help="Which: cnn, pairs, brackets, modular or sequence.")],
     original: Annotated[
         bool, typer.Option("--original", help="The published network (cnn, pairs); needs --data.")
     ] = False,
@@ -68,20 +68,22 @@ def solve(
     as_json: Json = False,
 ) -> None:
     """The reference walk through a challenge, from the network to a verdict with its evidence."""
-    known = ("brackets", "cnn", "modular", "pairs")
+    known = ("brackets", "cnn", "modular", "pairs", "sequence")
     if name not in known:
         raise CourseError(
             f"There is no challenge {name!r} to solve; there are: {', '.join(known)}."
         )
-    if name in ("brackets", "modular"):
+    if name in ("brackets", "modular", "sequence"):
         if original or data is not None:
             raise CourseError(
                 "--original and --data belong to `solve cnn` and `solve pairs`: leave them out."
             )
         if name == "brackets":
             _solve_brackets(out, as_json)
-        else:
+        elif name == "modular":
             _solve_modular(as_json)
+        else:
+            _solve_sequence(as_json)
         return
     if data is not None and not original:
         raise CourseError("--data is only used together with --original: add that, or leave both.")
@@ -218,6 +220,26 @@ def _solve_modular(as_json: bool) -> None:
     )
     for reason in solution.control.reasons:
         print(f"  - {reason}")
+
+
+def _solve_sequence(as_json: bool) -> None:
+    with steps(as_json) as step:
+        step("loading PyTorch and TransformerLens")
+        import torch
+
+        from utils.challenges import sequence
+
+        torch.set_num_threads(1)
+        solution = sequence.solve(step)
+    if as_json:
+        print_json(solution.as_dict())
+        return
+    print(solution.mechanism, end="\n\n")
+    print(solution.verdict)
+    for name, control in solution.controls.items():
+        print(f"\nControl: {name}. VERDICT: {control.verdict}")
+        for reason in control.reasons:
+            print(f"  - {reason}")
 
 
 def _folder(out: Path) -> None:

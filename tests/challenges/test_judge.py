@@ -9,7 +9,8 @@ from torch import nn
 from tests.challenges.toy import Toy
 from utils.challenges.challenge import Challenge, Sample
 from utils.challenges.explanation import Explanation, ExplanationError, NonDeterministicError, Step
-from utils.challenges.judge import entropy, judge, places, relocated
+from utils.challenges.judge import judge
+from utils.challenges.measurements import entropy, places, relocated
 from utils.challenges.nulls import random_sites, shuffled_donors
 from utils.challenges.verdicts import LABELS, MECHANISM, PROGRAM, RULES, UNRECOVERABLE
 from utils.scrubbing import HypothesisError, UnknownComponentError, chain

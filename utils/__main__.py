@@ -11,7 +11,7 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -123,9 +123,7 @@ def solve(
             f"  The formula as printed in the write-up agrees with the network for {literal:.2%} of"
             f" images;\n  the code behind it, with twice the template, for {code:.4%}.\n"
         )
-    print(f"VERDICT: {solution.verdict}")
-    for reason in solution.reasons:
-        print(f"  - {reason}")
+    _print_verdict(solution)
     print("\nNow find it yourself: python -m jupyter lab notebooks/00_start_here.ipynb")
 
 
@@ -164,9 +162,7 @@ def _solve_pairs(data: str | None, original: bool, as_json: bool) -> None:
         for row in rows:
             print(f"  {row.what:<66}  {row.published:>9.6g}  {row.ours:>9.6g}")
         print()
-    print(f"VERDICT: {solution.verdict}")
-    for reason in solution.reasons:
-        print(f"  - {reason}")
+    _print_verdict(solution)
     print("\nNow find it yourself: python -m jupyter lab notebooks/03_challenge_transformer.ipynb")
 
 
@@ -195,9 +191,7 @@ def _solve_brackets(out: Path, as_json: bool) -> None:
     for report in solution.scrubbed.values():
         print(report, end="\n\n")
     print(solution.necessity, end="\n\n")
-    print(f"VERDICT: {solution.verdict}")
-    for reason in solution.reasons:
-        print(f"  - {reason}")
+    _print_verdict(solution)
     print(f"\nThe tree was written to {page} and {picture}.")
 
 
@@ -215,11 +209,7 @@ def _solve_modular(as_json: bool) -> None:
         return
     print(solution.mechanism, end="\n\n")
     print(solution.verdict)
-    print(
-        f"\nControl: {solution.control.name}, the same steps. VERDICT: {solution.control.verdict}"
-    )
-    for reason in solution.control.reasons:
-        print(f"  - {reason}")
+    _print_verdict(solution.control, f"\nControl: {solution.control.name}, the same steps. ")
 
 
 def _solve_sequence(as_json: bool) -> None:
@@ -237,9 +227,14 @@ def _solve_sequence(as_json: bool) -> None:
     print(solution.mechanism, end="\n\n")
     print(solution.verdict)
     for name, control in solution.controls.items():
-        print(f"\nControl: {name}. VERDICT: {control.verdict}")
-        for reason in control.reasons:
-            print(f"  - {reason}")
+        _print_verdict(control, f"\nControl: {name}. ")
+
+
+def _print_verdict(judged: Any, before: str = "") -> None:
+    """The verdict and its reasons; `judged` has both."""
+    print(f"{before}VERDICT: {judged.verdict}")
+    for reason in judged.reasons:
+        print(f"  - {reason}")
 
 
 def _folder(out: Path) -> None:

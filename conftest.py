@@ -28,3 +28,11 @@ def pytest_collectstart(collector):
     """Compare text only: beside each image, table and Plotly figure stands its text twin."""
     if hasattr(collector, "skip_compare"):
         collector.skip_compare += SKIPPED_TYPES
+
+
+LONG = ("tests/test_nbval.py", "tests/test_notebooks.py")  # whole lessons in one test
+
+
+def pytest_collection_modifyitems(items):
+    """The longest modules first, so that neither of two workers waits for the other at the end."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONG))

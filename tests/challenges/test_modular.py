@@ -273,3 +273,36 @@ def test_the_walk_has_its_nulls_and_its_control(final, early):
     assert held[0] > 0.9 > 0.5 > held[2] > held[1]
     right = [value for name, value in values.items() if name.startswith("right answers")]
     assert right[1] > 0.999 > 0.97 > max(right[0], right[2])
+
+
+def whole(hook, position):
+    return Site(hook, position=position)
+
+
+HELD_EXACT = {
+    "tokens at the embedding, whole cuts on the way": [
+        Step("a", lambda x: x[:, 0], site=whole("hook_embed", 0)),
+        Step("b", lambda x: x[:, 1], site=whole("hook_embed", 1)),
+        Step("pair", lambda a, b: torch.stack([a, b], 1), ("a", "b"),
+             whole("blocks.0.hook_attn_out", -1)),
+        Step("out", lambda pair: pair, ("pair",), whole("blocks.0.hook_mlp_out", -1)),
+        Step("answer", lambda p, q: (p[:, 0] + q[:, 1]) % 113, ("out", "pair")),
+    ],
+    "the whole residual stream": [
+        Step("all", lambda x: x[:, :2], site=whole("blocks.0.hook_resid_post", -1)),
+        Step("answer", lambda p: (p[:, 0] + p[:, 1]) % 113, ("all",)),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HELD_EXACT)
+def test_holding_whole_places_exact_recovers_everything_and_wins_nothing(name):
+    found = judge(
+        addition.challenge(),
+        Explanation(HELD_EXACT[name]),
+        inputs=3000,
+        references=300,
+        resamples=2,
+    )
+    assert found.verdict == "program"
+    assert found.sufficiency.recovered.value > 0.99 and found.random_sites.value > 0.99

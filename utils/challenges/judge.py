@@ -42,6 +42,7 @@ from utils.challenges.verdicts import Finding, decide
 from utils.reports import Estimate, Report
 from utils.scrubbing import ScrubReport, scrub
 
+MOST_STRATA = 5  # classes of answers whose losses are shown apart
 Progress = Callable[[str], None]
 
 
@@ -70,7 +71,7 @@ class Verdict:
         if self.given_up is not None:
             parts.append(str(self.given_up))
         if self.sufficiency is not None:
-            parts += [str(self.sufficiency.report), str(self.strength), str(self.necessity)]
+            parts += [str(self.sufficiency), str(self.strength), str(self.necessity)]
         lines = "\n".join(f"  - {reason}" for reason in self.reasons)
         return "\n\n".join([*parts, f"VERDICT: {self.verdict}\n{lines}"])
 
@@ -83,7 +84,7 @@ class Verdict:
         if self.given_up is not None:
             parts.append(self.given_up._repr_html_())
         if self.sufficiency is not None:
-            for report in (self.sufficiency.report, self.strength, self.necessity):
+            for report in (self.sufficiency, self.strength, self.necessity):
                 parts.append(report._repr_html_())  # type: ignore[union-attr]
         items = "".join(f"<li>{html.escape(reason)}</li>" for reason in self.reasons)
         verdict = html.escape(self.verdict)
@@ -192,7 +193,8 @@ def judge(
         hypothesis = explanation.hypothesis()
         sufficiency = scrub(
             graph, hypothesis, x, network, label=network, refs=references, resamples=resamples,
-            nulls=3, seed=seed, groups=groups, over="inputs", digits=DIGITS,
+            nulls=3, seed=seed, groups=groups, over="inputs", strata=_by_answer(network),
+            digits=DIGITS,
         )  # fmt: skip
         progress("the same claims at random sites")
         generator = torch.Generator().manual_seed(pairs)
@@ -207,3 +209,12 @@ def judge(
     return Verdict(
         challenge.name, *decision, program, bits, sufficiency, null, swaps, strength, given_up
     )  # fmt: skip
+
+
+def _by_answer(network: Tensor) -> dict[str, Tensor]:
+    """Inputs by the network's answer, for losses shown apart; none where the answers are many."""
+    count = torch.bincount(network)
+    if len(count) > MOST_STRATA:
+        return {}
+    common = [c for c, n in enumerate(count.tolist()) if n >= len(network) / 20]
+    return {f"answer {c}": network == c for c in common}

@@ -30,7 +30,7 @@ def rows(
     found: dict[tuple[str, str], list[tuple[str, float]]] = {}
     seconds = []
     for seed in range(networks):
-        case = compiled(seed)
+        case = Compiled(seed)
         for what, deserved, explanation in accounts(case, seed):
             started = time.perf_counter()
             verdict = judge(case.challenge, explanation, seed=seed, **QUICK)
@@ -100,11 +100,6 @@ class Compiled:
         )
 
 
-def compiled(seed: int) -> Compiled:
-    """The network of a seed."""
-    return Compiled(seed)
-
-
 def _network(case: Compiled, generator: Any) -> Any:
     import torch
     from torch import nn
@@ -144,7 +139,6 @@ def _network(case: Compiled, generator: Any) -> Any:
 
 def accounts(case: Compiled, seed: int) -> list[tuple[str, str, Any]]:
     """(what, the verdict it deserves, explanation): right, half right and wrong."""
-    import torch
 
     from utils.challenges.explanation import Explanation, Step
     from utils.sites import Site
@@ -194,7 +188,6 @@ def accounts(case: Compiled, seed: int) -> list[tuple[str, str, Any]]:
     def lookup(x: Any) -> Any:
         return table[(x[:, 0, 0, 0, None] - keys).abs().argmin(1)]
 
-    torch.manual_seed(seed)
     both, only, labels = "program and mechanism", "program", "labels only"
     return [
         ("right", both, account(here, there)),
@@ -218,7 +211,7 @@ def coverage(repeats: int) -> list[dict[str, Any]]:
     from utils.challenges.judge import judge
     from utils.reports import Estimate
 
-    case = compiled(4)
+    case = Compiled(4)
     explanation = accounts(case, 4)[0][2]
     measured = {
         "agreement": lambda v: v.program["program = network"],

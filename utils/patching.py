@@ -21,7 +21,7 @@ from utils.errors import CourseError
 from utils.hooked import axes_of
 from utils.paths import PathError, patch_path
 from utils.reports import Estimate, Report, Row, bootstrap
-from utils.sites import Site, run, sweep
+from utils.sites import Site, donor_rows, random_cycle, run, sweep
 
 __all__ = [
     "Metric",
@@ -188,9 +188,7 @@ def ablate(
     if how == "mean":
         values = [value.mean(0, keepdim=True) for value in values]
     else:
-        from utils.sites import _donor_rows
-
-        rows = _donor_rows(len(inputs), len(source), donors is None, seed)
+        rows = donor_rows(len(inputs), len(source), donors is None, seed)
         values = [value[rows] for value in values]
     each = iter(values)
     given = [
@@ -240,9 +238,7 @@ def patching_report(
     options = {"direction": direction, "metric": metric, "batch_size": batch_size}
     found = patch(model, clean, corrupted, groups, **options)
     generator = torch.Generator().manual_seed(seed)
-    order = torch.empty(len(base), dtype=torch.int64)
-    cycle = torch.randperm(len(base), generator=generator)
-    order[cycle] = cycle.roll(1)
+    order = random_cycle(len(base), generator)
     pairs = (clean, corrupted[order]) if direction == "noise" else (clean[order], corrupted)
     null = patch(model, *pairs, groups, allow_unchanged=True, **options)
 

@@ -31,7 +31,18 @@ from utils.selection import (
 )
 from utils.sweeps import sweep
 
-__all__ = ["Run", "Site", "SiteError", "UnchangedError", "Value", "hook_shapes", "run", "sweep"]
+__all__ = [
+    "Run",
+    "Site",
+    "SiteError",
+    "UnchangedError",
+    "Value",
+    "donor_rows",
+    "hook_shapes",
+    "random_cycle",
+    "run",
+    "sweep",
+]
 
 _SELECTORS = ("position", "head", "channel", "row", "column", "neuron", "key")
 
@@ -231,7 +242,7 @@ class Site:
         values = self.read(model, source, batch_size=options.get("batch_size"))
         if how == "mean":
             return self.write(model, inputs, values.mean(0, keepdim=True), **options)
-        rows = _donor_rows(len(inputs), len(source), donors is None, seed)
+        rows = donor_rows(len(inputs), len(source), donors is None, seed)
         return self.write(model, inputs, values[rows], **options)
 
     def project(
@@ -263,17 +274,23 @@ class Site:
         return replace(self, basis=torch.linalg.qr(self.basis, mode="complete").Q[:, k:])
 
 
-def _donor_rows(n: int, donors: int, own: bool, seed: int | torch.Generator) -> Tensor:
+def random_cycle(n: int, generator: torch.Generator) -> Tensor:
+    """Each of n rows another row, as one random cycle through all of them: [n]."""
+    order = torch.randperm(n, generator=generator)
+    rows = torch.empty_like(order)
+    rows[order] = order.roll(1)
+    return rows
+
+
+def donor_rows(n: int, donors: int, own: bool, seed: int | torch.Generator) -> Tensor:
+    """Which of `donors` rows stands in for each of n; `own`: the rows are each other's donors."""
     generator = seed
     if not isinstance(generator, torch.Generator):
         generator = torch.Generator().manual_seed(generator)
     if own:
         if n < 2:
             raise SiteError("Resampling needs at least two inputs, or donors.")
-        order = torch.randperm(n, generator=generator)
-        rows = torch.empty_like(order)
-        rows[order] = order.roll(1)  # one random cycle: nobody receives their own values
-        return rows
+        return random_cycle(n, generator)  # nobody receives their own values
     if donors >= n:
         return torch.randperm(donors, generator=generator)[:n]
     return torch.randint(donors, (n,), generator=generator)

@@ -11,10 +11,10 @@ from utils.challenges.challenge import Challenge, Sample
 from utils.challenges.explanation import Explanation, ExplanationError, NonDeterministicError, Step
 from utils.challenges.judge import judge
 from utils.challenges.measurements import entropy, places, relocated
-from utils.challenges.nulls import random_sites, shuffled_donors
+from utils.challenges.nulls import random_sites
 from utils.challenges.verdicts import LABELS, MECHANISM, PROGRAM, RULES, UNRECOVERABLE
 from utils.scrubbing import HypothesisError, UnknownComponentError, chain
-from utils.sites import Site
+from utils.sites import Site, random_cycle
 
 QUICK = {"inputs": 1500, "references": 300, "resamples": 2}
 BELOW, ABOVE = Site("hook_fc1", neuron=0), Site("hook_fc1", neuron=1)
@@ -252,8 +252,8 @@ def test_random_sites_have_the_size_and_stay_apart():
     assert all(s not in (BELOW, ABOVE) for s in places(moved))
 
 
-def test_shuffled_donors_move_everyone():
-    order = shuffled_donors(50, torch.Generator().manual_seed(0))
+def test_a_random_cycle_moves_everyone():
+    order = random_cycle(50, torch.Generator().manual_seed(0))
     assert sorted(order.tolist()) == list(range(50)) and (order != torch.arange(50)).all()
 
 

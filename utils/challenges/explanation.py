@@ -168,7 +168,7 @@ class Explanation:
         not upstream, claimed twice).
         """
         values = self.values(x)
-        self.labels(x)
+        self.labels(x, values)
         again = self.values(x)
         for name, value in values.items():
             if not _same(value, again[name]):

@@ -183,7 +183,7 @@ def judge(
                 " next to nothing left that it explains."
             )
     values = explanation.values(x)
-    said, network = explanation.labels(x), challenge.predict(x)
+    said, network = explanation.labels(x, values), challenge.predict(x)
     program = agreement_report(said, network, groups, None if labels is None else labels(x).long())
     bits = measure(explanation, said, network, challenge.given)
     sufficiency = null = swaps = strength = None
@@ -202,7 +202,7 @@ def judge(
             challenge, explanation, x, network, groups, references, seed, generator
         )
         progress("swapping steps")
-        swaps = necessity_report(challenge, explanation, x, groups, values, generator)
+        swaps = necessity_report(challenge, explanation, x, groups, values, said, generator)
         progress("weighing what was resampled")
         strength = strength_report(challenge, explanation, x, groups, values, said, generator)
     decision = decide(program, bits, sufficiency, null, swaps, strength, given_up)

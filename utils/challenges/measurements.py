@@ -15,10 +15,10 @@ from torch import Tensor
 from utils.challenges.challenge import Challenge
 from utils.challenges.evidence import ratio
 from utils.challenges.explanation import Explanation
-from utils.challenges.nulls import random_sites, shuffled_donors
+from utils.challenges.nulls import random_sites
 from utils.reports import Estimate, Report, Row, jackknife
 from utils.scrubbing import Step, recovered
-from utils.sites import Site, run
+from utils.sites import Site, random_cycle, run
 
 BLOCKS = 20  # of inputs, for intervals over pairs of them
 RANDOM_SITES = 3  # draws of random sites behind that null
@@ -27,6 +27,7 @@ DIGITS = 3
 
 
 def sites_of(step: Step) -> list[Any]:
+    """The places of one step, of which there may be several."""
     return list(step.site) if isinstance(step.site, tuple) else [step.site]
 
 
@@ -169,6 +170,7 @@ def necessity_report(
     x: Tensor,
     groups: Tensor,
     values: Mapping[str, Tensor],
+    own: Tensor,
     generator: torch.Generator,
 ) -> Report:
     """Swap each placed step's sites from an input where its value differs: does the answer follow?
@@ -177,8 +179,8 @@ def necessity_report(
     pairs on which it predicts the same, and *telling* pairs: another answer although both inputs
     have the same one, which no site that merely carries the label could bring about. Nulls: a
     random site of the same size, and values from another donor than the prediction is about.
+    values, own: the steps' values and the program's labels on x.
     """
-    own = explanation.labels(x)
     rows: list[Row] = []
     pooled: dict[tuple[str, str], list[tuple[Tensor, Tensor, Tensor]]] = {}
     for step in explanation.placed:
@@ -191,7 +193,7 @@ def necessity_report(
         change = predicted != own[base]
         telling = change & (own[donors] == own[base])
         elsewhere = random_sites(challenge.model, sites_of(step), x, generator)
-        wrong = donors[shuffled_donors(len(donors), generator)]
+        wrong = donors[random_cycle(len(donors), generator)]
         here = sites_of(step)
         held = run(challenge.model, x, read=[*here, *elsewhere], batch_size=1000).values
         taken, others = held[: len(here)], held[len(here) :]

@@ -40,14 +40,6 @@ def random_sites(
     return [found[i] for i in range(len(sites))]
 
 
-def shuffled_donors(n: int, generator: torch.Generator) -> Tensor:
-    """A random cycle: each of n rows another row, [n]."""
-    order = torch.randperm(n, generator=generator)
-    out = torch.empty_like(order)
-    out[order] = order.roll(1)
-    return out
-
-
 def _axis(site: Site) -> str | None:
     """The axis along which a Site takes units of a layer."""
     for name in ("neuron", "channel"):

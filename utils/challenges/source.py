@@ -250,9 +250,7 @@ class Book:
 
 def _of_library(function: Any) -> bool:
     module = getattr(function, "__module__", None) or ""
-    builtin = isinstance(
-        function, types.BuiltinFunctionType | type(str.join) | type(torch.Tensor.abs)
-    )
+    builtin = isinstance(function, types.BuiltinFunctionType | types.MethodDescriptorType)
     return module.partition(".")[0] in (*LIBRARIES, "builtins") or builtin
 
 

@@ -7,6 +7,7 @@ runs, so that `--help` answers at once.
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from contextlib import suppress
@@ -80,10 +81,8 @@ def solve(
             )
         if name == "brackets":
             _solve_brackets(out, as_json)
-        elif name == "modular":
-            _solve_modular(as_json)
         else:
-            _solve_sequence(as_json)
+            _solve_controlled(name, as_json)
         return
     if data is not None and not original:
         raise CourseError("--data is only used together with --original: add that, or leave both.")
@@ -195,39 +194,21 @@ def _solve_brackets(out: Path, as_json: bool) -> None:
     print(f"\nThe tree was written to {page} and {picture}.")
 
 
-def _solve_modular(as_json: bool) -> None:
+def _solve_controlled(name: str, as_json: bool) -> None:
+    """A walk of a mechanism, its verdict and its controls: modular and sequence."""
     with steps(as_json) as step:
         step("loading PyTorch and TransformerLens")
         import torch
 
-        from utils.challenges import modular
-
         torch.set_num_threads(1)
-        solution = modular.solve(step)
+        solution = importlib.import_module(f"utils.challenges.{name}").solve(step)
     if as_json:
         print_json(solution.as_dict())
         return
     print(solution.mechanism, end="\n\n")
     print(solution.verdict)
-    _print_verdict(solution.control, f"\nControl: {solution.control.name}, the same steps. ")
-
-
-def _solve_sequence(as_json: bool) -> None:
-    with steps(as_json) as step:
-        step("loading PyTorch and TransformerLens")
-        import torch
-
-        from utils.challenges import sequence
-
-        torch.set_num_threads(1)
-        solution = sequence.solve(step)
-    if as_json:
-        print_json(solution.as_dict())
-        return
-    print(solution.mechanism, end="\n\n")
-    print(solution.verdict)
-    for name, control in solution.controls.items():
-        _print_verdict(control, f"\nControl: {name}. ")
+    for what, control in solution.controls.items():
+        _print_verdict(control, f"\nControl: {what}. ")
 
 
 def _print_verdict(judged: Any, before: str = "") -> None:

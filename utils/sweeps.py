@@ -70,12 +70,13 @@ def sweep(
         for members in (full, late):
             jobs = [(i, rows) for i in members for rows in blocks]
             for pack in _packs(jobs, batch_size):
-                edits, spans, first = [], [], 0
+                edits, spans, end = [], [], 0
                 entries: dict[int | None, list[Tensor]] = {}
                 written: dict[int, list[tuple[int, Tensor, Tensor]]] = {}
                 for i, rows in pack:
-                    size = rows.stop - rows.start
-                    spans.append(slice(first, first + size))
+                    span = slice(end, end + rows.stop - rows.start)
+                    spans.append(span)
+                    end = span.stop
                     at, z = entries.setdefault(layers[i], []), behind[i]
                     if z is not None:
                         held = heads[z][rows].clone()
@@ -84,12 +85,10 @@ def sweep(
                             edit.changed |= edit.site.put_(held, value, _AXES_OF_Z)
                         written.setdefault(z, []).append((len(at), starts[z][rows], held))
                         at.append(held)  # its place; the stream behind the block comes below
-                        first += size
                         continue
                     for edit in whole[i]:
                         value = rows_of(edit, rows, len(inputs))
-                        edits.append((edit, Edit(edit.site, value, slice(first, first + size))))
-                    first += size
+                        edits.append((edit, Edit(edit.site, value, span)))
                     at.append((inputs if layers[i] is None else starts[layers[i]])[rows])
                 for z, jobs_there in written.items():
                     places, streams, held = zip(*jobs_there, strict=True)
@@ -185,29 +184,25 @@ def _heads(
     """
     from utils.sites import Site
 
-    layers = sorted(
-        {_layer(s.hook) for s in sites if s.hook.endswith(".attn.hook_z")} & set(starts)
-    )
+    named = {_layer(site.hook) for site in sites if site.hook.endswith(".attn.hook_z")}
+    layers = sorted(named & set(starts))
     if not layers:
         return {}
+    last = len(model.blocks) - 1  # type: ignore[arg-type]
+    z = [Site(f"blocks.{layer}.attn.hook_z") for layer in layers]
     after = [
-        Site(
-            "ln_final.hook_in" if layer + 1 == len(model.blocks) else f"blocks.{layer + 1}.hook_in"
-        )
+        Site("ln_final.hook_in" if layer == last else f"blocks.{layer + 1}.hook_in")
         for layer in layers
     ]
     found = {}
-    for layer, end in zip(layers, after, strict=True):
-        try:
-            z, stream = run(
-                model, inputs, read=[Site(f"blocks.{layer}.attn.hook_z"), end],
-                batch_size=batch_size,
-            ).values  # fmt: skip
-            finished = _behind(model, layer, starts[layer][:1], z[:1])
-        except (AttributeError, RuntimeError, SiteError):
-            continue
-        if torch.allclose(finished, stream[:1], rtol=1e-5, atol=1e-6):
-            found[layer] = z
+    try:
+        values = run(model, inputs, read=[*z, *after], batch_size=batch_size).values
+        for layer, held, stream in zip(layers, values, values[len(layers) :], strict=False):
+            finished = _behind(model, layer, starts[layer][:1], held[:1])
+            if torch.allclose(finished, stream[:1], rtol=1e-5, atol=1e-6):
+                found[layer] = held
+    except (AttributeError, RuntimeError, SiteError):
+        return {}  # another kind of block: its attention is computed again
     return found
 
 

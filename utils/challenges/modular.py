@@ -257,6 +257,11 @@ class ModularSolution:
     verdict: Verdict
     control: Verdict
 
+    @property
+    def controls(self) -> dict[str, Verdict]:
+        """What each control is, and its verdict."""
+        return {f"{self.control.name}, the same steps": self.control}
+
     def as_dict(self) -> dict[str, Any]:
         """The JSON of the command, in the form of every challenge."""
         rows = {row.name: row.estimate.as_dict() for row in self.mechanism}

@@ -19,6 +19,7 @@ import typer
 from utils.challenges.cli import app as challenge_app
 from utils.console import Json, print_json, steps
 from utils.errors import CourseError
+from utils.grading.cli import grade
 
 app = typer.Typer(
     name="python -m utils",
@@ -36,6 +37,7 @@ Data = Annotated[
 
 
 app.add_typer(challenge_app, name="challenge")
+app.command()(grade)
 
 
 @app.command()

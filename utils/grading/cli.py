@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import typer
 
 from utils.console import Json, print_json
 from utils.errors import CourseError
+from utils.lessons.places import ROOT_VARIABLE
 
 
 def grade(
@@ -52,7 +54,10 @@ def grade(
         raise CourseError(f"There is no folder {out.parent} for {out.name}; make it first.")
     if not trust and scheduler is None and (why := missing()) is not None:
         raise SandboxError(why)
-    options = Options(cell_seconds=cell_seconds, memory_mb=memory_mb, trusted=trust)
+    options = Options(
+        cell_seconds=cell_seconds, memory_mb=memory_mb, trusted=trust,
+        root=os.environ.get(ROOT_VARIABLE),
+    )  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="course-zip-") as scratch:
         found = files.find(submissions, Path(scratch), roster=roster, pattern=pattern)
         chosen, older = batch.newest([one for one in found.submissions if one.kind == "notebook"])

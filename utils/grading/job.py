@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
+import os
 import tempfile
 import time
 from contextlib import suppress
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.errors import CourseError
+from utils.lessons.places import ROOT_VARIABLE
 
 PRELOAD = ["torch", "transformer_lens", "utils.grading.referee", "utils.lessons.session"]
 
@@ -39,12 +41,13 @@ class Job:
 @dataclass(frozen=True)
 class Options:
     """How to grade. cell_seconds: a cell with its check. total_seconds: a submission. memory_mb:
-    its sandbox. trusted: no sandbox at all."""
+    its sandbox. trusted: no sandbox at all. root: another course folder than the package's own."""
 
     cell_seconds: float = 60.0
     total_seconds: float = 1200.0
     memory_mb: int = 6144
     trusted: bool = False
+    root: str | None = None
 
 
 def key_of(learner: str, shown: str, digest: str, options: Options, course: str) -> str:
@@ -120,6 +123,8 @@ class _may_have_children:
 def _child(out: Connection, job: Job, options: Options) -> None:
     from utils.grading.sandbox import SandboxError
 
+    if options.root is not None:
+        os.environ[ROOT_VARIABLE] = options.root
     try:
         out.send(_graded(job, options))
     except SandboxError as error:
@@ -173,7 +178,7 @@ def _nothing(job: Job, why: str) -> dict[str, Any]:
 
 
 def _hints(content: bytes | None) -> dict[str, int]:
-    """Hints shown, by exercise, as the learner's own record claims; nothing if it makes no sense."""
+    """Hints shown, by exercise, as the learner's own record claims; {} if it makes no sense."""
     try:
         exercises = json.loads((content or b"{}")[: 2**22])["exercises"]
         return {

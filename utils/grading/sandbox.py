@@ -1,9 +1,9 @@
 """A process that can see a Python installation and the course, and nothing else.
 
 On Linux through bubblewrap: namespaces of its own for files, processes, users, IPC and network, a
-scratch folder in memory, an empty environment. What it costs is watched from outside: a sandbox that
-holds too many processes or too much memory is ended whole, by killing the first process of its
-namespace, so that no descendant is left.
+scratch folder in memory, an empty environment. What it costs is watched from outside: a sandbox
+that holds too many processes or too much memory is ended whole, by killing the first process of
+its namespace, so that no descendant is left.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ import psutil
 
 from utils.errors import CourseError
 from utils.grading.codec import Channel
+from utils.lessons import places
 
 try:
     import resource
@@ -35,7 +36,7 @@ except ImportError:  # Windows: no limits there, and no sandbox either
     resource = None  # type: ignore[assignment]
 
 ROOT = Path(__file__).resolve().parents[2]
-COURSE = "/course"  # where the sandbox sees the package
+COURSE, LESSONS = "/course", "/lessons"  # where the sandbox sees the package, and another course
 HIDDEN = ("challenges/practice.key.json", "grading")  # under utils/: keys, and how we grade
 CHANNEL = 3  # the file descriptor of the channel inside
 NOISE = 2**20  # bytes of standard output and error that are kept; the rest is thrown away
@@ -200,6 +201,11 @@ class Sandbox:
                     command += ["--remount-ro", f"{COURSE}/utils/grading"]
                 elif place.exists():
                     command += ["--ro-bind", "/dev/null", f"{COURSE}/utils/{name}"]
+            course = places.course_root()
+            if course != ROOT:  # another course with the same package
+                command += ["--dir", LESSONS, "--setenv", places.ROOT_VARIABLE, LESSONS]
+                for name in (places.MANIFEST, places.CHECKS, places.REFERENCE):
+                    command += ["--ro-bind-try", str(course / name), f"{LESSONS}/{name}"]
             for inside, here in (folders or {}).items():
                 command += ["--ro-bind", str(here), inside]
             if fonts is not None:

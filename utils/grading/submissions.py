@@ -1,7 +1,7 @@
 """Which files are submissions, and whose: a folder or zip in any nesting, mapped to learners.
 
-Nothing in a submission is trusted: links are not followed, zips are unpacked with limits, and a name
-is only ever used as a name.
+Nothing in a submission is trusted: links are not followed, zips are unpacked with limits, and a
+name is only ever used as a name.
 """
 
 from __future__ import annotations

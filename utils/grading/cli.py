@@ -37,6 +37,9 @@ def grade(
     gradescope: Annotated[
         Path | None, typer.Option(help="Also write Gradescope's results.json here, by learner.")
     ] = None,
+    feedback: Annotated[
+        Path | None, typer.Option(help="Write pages here: one a learner, and index.html for you.")
+    ] = None,
     trust: Annotated[
         bool,
         typer.Option("--trust-submissions", help="No sandbox: only if you have read every file."),
@@ -72,6 +75,11 @@ def grade(
     written = results.write(graded, out, notes)
     if gradescope is not None:
         results.write_gradescope(graded, gradescope)
+    if feedback is not None:
+        from utils.grading import pages
+
+        pages.write_feedback(graded, feedback / "learners")
+        written.append(pages.write_overview(graded, feedback / "index.html"))
     if as_json:
         print_json(results.as_json(graded, notes))
         return

@@ -73,7 +73,8 @@ def course_digest(root: Path) -> str:
 def run(job: Job, options: Options) -> dict[str, Any]:
     """Grade one submission in a process of its own. Never raises for what is in it.
 
-    Returns {"learner", "file", "notebook", "rows": [...], "notes": [...], "seconds"}. Raises
+    Returns {"learner", "file", "notebook", "rows": [...], "notes": [...], "answers": {exercise:
+    source}, "seconds"}. Raises
     SandboxError where there is no sandbox and submissions are not trusted.
     """
     began = time.monotonic()
@@ -161,7 +162,7 @@ def _graded(job: Job, options: Options) -> dict[str, Any]:
     slug = sorted(Path(places.course_root(), places.NOTEBOOKS).glob(f"{lesson}_*.ipynb"))[0].stem
     return {
         "learner": job.learner, "file": job.shown, "notebook": slug, "rows": rows,
-        "notes": graded.notes,
+        "notes": graded.notes, "answers": graded.answers,
     }  # fmt: skip
 
 
@@ -174,6 +175,7 @@ def _nothing(job: Job, why: str) -> dict[str, Any]:
     name = job.shown.rsplit("/", 1)[-1].rsplit(".", 1)[0]
     return {
         "learner": job.learner, "file": job.shown, "notebook": name, "rows": [row], "notes": [],
+        "answers": {},
     }  # fmt: skip
 
 

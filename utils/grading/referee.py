@@ -48,13 +48,15 @@ class Row:
 
 @dataclass
 class Graded:
-    """One notebook: a row for each exercise, what was remarkable, and how long all of it took."""
+    """One notebook: a row for each exercise, what was remarkable, how long all of it took, and the
+    cell that was taken as the answer to each exercise."""
 
     lesson: str
     rows: list[Row]
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
     restarts: int = 0
+    answers: dict[str, str] = field(default_factory=dict)
 
 
 class Gone(BaseException):
@@ -127,7 +129,9 @@ def grade_notebook(
         if name in found.missing:
             row = replace(row, status="missing", points=0, message="its cell is not in the file.")
         result.append(row)
-    return Graded(lesson, result, found.notes, time.monotonic() - began, restarts)
+    own = {cell.exercise: cell.source for cell in found.cells if cell.exercise and cell.own}
+    own = {name: source for name, source in own.items() if source != stubs[name]}
+    return Graded(lesson, result, found.notes, time.monotonic() - began, restarts, own)
 
 
 class _Session:

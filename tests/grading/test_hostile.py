@@ -43,7 +43,9 @@ ATTACKS = {
     "memory bomb in torch": (
         "import torch\nparts = [torch.ones(2**26) for _ in range(200)]" + WRONG, "out of memory",
     ),
-    "fork bomb": ("import os\nwhile True:\n    os.fork()" + WRONG, ("error", "timeout", "tampered")),
+    "fork bomb": (
+        "import os\nwhile True:\n    os.fork()" + WRONG, ("error", "timeout", "tampered"),
+    ),
     "fork bomb that catches errors": (
         "import os\nwhile True:\n    try:\n        os.fork()\n    except OSError: pass" + WRONG,
         ("error", "timeout", "tampered"),
@@ -54,8 +56,8 @@ ATTACKS = {
         ("error", "out of memory"),
     ),
     "disk bomb": (
-        "with open('/tmp/big', 'wb') as f:\n    for _ in range(4096): f.write(bytes(2**20))" + WRONG,
-        "error",
+        "with open('/tmp/big', 'wb') as f:\n    for _ in range(4096): f.write(bytes(2**20))"
+        + WRONG, "error",
     ),
     "many files": (
         "import os\nfor i in range(200):\n"
@@ -202,18 +204,11 @@ def test_the_right_answer_passes_where_the_attacks_do_not(notebook):
 
 
 def test_a_sandbox_sees_nothing_worth_stealing(notebook, outside, course):
-    wanted = [
-        outside,
-        course / "solutions",
-        course.parent,
-        "/work",
-        "/home",
-        "/root",
-        "/etc/passwd",
-    ]
     from utils.grading.sandbox import ROOT
 
-    wanted += [ROOT, "/course/utils/grading/referee.py", "/course/solutions"]
+    wanted = [outside, course / "solutions", course / "notebooks", course.parent, "/etc/passwd"]
+    wanted += [ROOT / "solutions", ROOT / "utils", ROOT / "tests"]
+    wanted += ["/course/utils/grading/referee.py", "/course/solutions", "/var/log", "/boot"]
     source = (
         "import os\nseen = [p for p in "
         + repr([str(p) for p in wanted])

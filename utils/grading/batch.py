@@ -116,7 +116,7 @@ def _on_cluster(
         client = Client(scheduler, timeout="10s", set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
         raise CourseError(f"There is no Dask scheduler at {scheduler} ({error}).") from None
-    with client:
+    with client, client.as_current():
         left = iter(waiting)
         of: dict[str, tuple[str, Submission]] = {}
         ahead = max(4, 2 * sum(client.nthreads().values()))

@@ -179,11 +179,16 @@ def encode(value: Any, keep: Callable[[Any], int]) -> tuple[Any, bytes]:
             plain = {name: walk(x, depth + 1) for name, x in fields.items()}
             return {"is": "record", "type": f"{module}:{kind}", "fields": plain}
         if callable(v) and not isinstance(v, type):
-            return {"is": "function", "number": keep(v), "name": getattr(v, "__name__", kind)}
+            return {"is": "function", "number": keep(v), "name": _name(v, kind)}
         return {"is": "foreign", "kind": kind}
 
     tree = walk(value, 0)
     return tree, save_tensors(tensors) if tensors else b""
+
+
+def _name(function: Any, kind: str) -> str:
+    name = getattr(function, "__name__", kind)
+    return name if type(name) is str else kind
 
 
 def decode(tree: Any, blob: bytes, function: Callable[[int, str], Any]) -> Any:

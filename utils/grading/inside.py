@@ -20,6 +20,11 @@ from utils.grading.codec import Channel, encode
 _functions: list[Any] = []
 _channel: Channel
 _lab: Any = None
+_cell = -1  # the number of the cell that is running: every frame says it
+
+
+def _say(message: dict[str, Any], blob: bytes = b"") -> None:
+    _channel.send({**message, "cell": _cell}, blob)
 
 
 class CellTimeout(BaseException):
@@ -44,7 +49,7 @@ def _ask(exercise: str, answer: Any) -> dict[str, Any]:
     from utils.lessons.checking import own_randomness
 
     tree, blob = encode(answer, _keep)
-    _channel.send({"event": "check", "exercise": exercise, "value": tree}, blob)
+    _say({"event": "check", "exercise": exercise, "value": tree}, blob)
     with own_randomness():
         while True:
             request, blob = _channel.receive()
@@ -63,11 +68,14 @@ def _serve(request: dict[str, Any], blob: bytes) -> None:
         with torch.enable_grad():
             result = _functions[request["function"]](*args, **kwargs)
         tree, sent = encode(result, _keep)
-    except (Exception, SystemExit) as error:
-        stub = is_stub_error(error)
-        _channel.send({"event": "raised", "text": explain(error), "stub": stub})
+    except CellTimeout:
+        _say({"event": "raised", "why": "timeout"})
         return
-    _channel.send({"event": "returned", "value": tree}, sent)
+    except (Exception, SystemExit) as error:
+        stub, why = is_stub_error(error), "memory" if _is_memory(error) else ""
+        _say({"event": "raised", "text": explain(error), "stub": stub, "why": why})
+        return
+    _say({"event": "returned", "value": tree}, sent)
 
 
 def _lab_class() -> type:
@@ -81,7 +89,7 @@ def _lab_class() -> type:
             points = card["points"] if card else 0
             if session._is_blank(answer):
                 found = {"status": "not attempted"}
-                _channel.send({"event": "blank", "exercise": exercise})
+                _say({"event": "blank", "exercise": exercise})
                 _channel.receive()
             else:
                 found = _ask(exercise, answer)
@@ -124,13 +132,13 @@ def main() -> None:
     config.InteractiveShell.colors = "nocolor"
     shell = InteractiveShell.instance(config=config)
     shell.showtraceback = lambda *a, **k: None  # errors go to the referee in one line
-    _channel.send({"event": "ready"})
+    _say({"event": "ready"})
     while True:
         try:
             request, _ = _channel.receive()
         except EOFError:
             return
-        _channel.send(_run(shell, request))
+        _say(_run(shell, request))
 
 
 def _session() -> Any:
@@ -145,7 +153,8 @@ def _run(shell: Any, request: dict[str, Any]) -> dict[str, Any]:
     def too_long(_signal: int, _frame: Any) -> None:
         raise CellTimeout
 
-    global _lab
+    global _lab, _cell
+    _cell = request["cell"]
     if _lab is not None:
         shell.user_ns["lab"] = _lab  # a cell that overwrote it spoils its own check at most
     signal.signal(signal.SIGALRM, too_long)
@@ -167,9 +176,14 @@ def _run(shell: Any, request: dict[str, Any]) -> dict[str, Any]:
         return {**done, "status": "timeout"}
     if is_stub_error(error):
         return {**done, "status": "stub"}
-    if isinstance(error, MemoryError) or "not enough memory" in str(error):
+    if _is_memory(error):
         return {**done, "status": "memory", "text": explain(error)}
     return {**done, "status": "error", "text": _words(error)}
+
+
+def _is_memory(error: BaseException) -> bool:
+    words = ("not enough memory", "allocate memory", "can't start new thread")
+    return isinstance(error, MemoryError) or any(word in str(error) for word in words)
 
 
 def _words(error: BaseException) -> str:

@@ -77,14 +77,16 @@ def _feedback(own: Sequence[dict[str, Any]], titles: dict[str, dict[str, str]]) 
         lesson = titles.get(one["notebook"][:2], {})
         parts.append(f"<h2>{_text(lesson.get('', one['notebook']))}</h2>")
         if one["rows"][0]["exercise"]:
-            parts.append(_bars([(r["exercise"], r["points"], r["max_points"]) for r in one["rows"]]))
+            parts.append(
+                _bars([(r["exercise"], r["points"], r["max_points"]) for r in one["rows"]])
+            )
         lines = []
         for row in one["rows"]:
             advice = _NEXT.get(row["status"], "")
             if row["status"] in ("failed", "not attempted", "error") and row["exercise"]:
                 left = 3 - row["hints"]
                 if left > 0:
-                    advice += f" `lab.hint(\"{row['exercise']}\")` has {left} more for you."
+                    advice += f' `lab.hint("{row["exercise"]}")` has {left} more for you.'
             lines.append(
                 f"<tr><td>{_text(row['exercise'])}</td>"
                 f"<td>{_text(lesson.get(row['exercise'], ''))}</td>"

@@ -61,11 +61,11 @@ class Graded:
 
 class Gone(BaseException):
     """The sandbox ended, hung or broke the rules. No Exception: no check may take it for a fault
-    of the answer alone."""
+    of the answer alone. cell: whose doing it was, if not that of the cell that is running."""
 
-    def __init__(self, status: str, message: str):
+    def __init__(self, status: str, message: str, cell: int | None = None):
         super().__init__(message)
-        self.status, self.message = status, message
+        self.status, self.message, self.cell = status, message, cell
 
 
 class Remote:
@@ -139,7 +139,7 @@ class _Session:
 
     def __init__(self, sandbox: Sandbox, lab: Lab, cell_seconds: float) -> None:
         self.sandbox, self.lab, self.cell_seconds = sandbox, lab, cell_seconds
-        self.deadline = 0.0
+        self.deadline, self.current = 0.0, -1
 
     def run(self, cells: list[reading.Cell], rows: dict[str, Row]) -> int | None:
         """Run the cells, fill `rows`; the number of the cell that ended the sandbox, or None."""
@@ -155,20 +155,22 @@ class _Session:
             self.sandbox.peak_mb()
             began = time.monotonic()
             known = rows.get(cell.exercise) if cell.exercise else None
-            row = None
+            row, fatal, self.current = None, None, index
             try:
                 row = self._cell(cell, settled=known is not None)
-                fatal = False
             except Gone as gone:
-                fatal = True
-                if cell.exercise:
-                    points = self.lab._card["exercises"][cell.exercise]["points"]
-                    row = Row(cell.exercise, gone.status, 0, points, gone.message)
+                fatal = index
+                if gone.cell is not None and 0 <= gone.cell < index and cells[gone.cell].own:
+                    fatal, earlier = gone.cell, cells[gone.cell].exercise
+                    if earlier:  # what it got before counts no more
+                        rows[earlier] = self._row(earlier, gone.status, gone.message)
+                elif cell.exercise:
+                    row = self._row(cell.exercise, gone.status, gone.message)
             if row is not None and known is None:
                 seconds, peak = time.monotonic() - began, self.sandbox.peak_mb()
                 rows[row.exercise] = replace(row, seconds=round(seconds, 3), peak_mb=round(peak, 1))
-            if fatal:
-                return index
+            if fatal is not None:
+                return fatal
         return None
 
     def _cell(self, cell: reading.Cell, settled: bool) -> Row | None:
@@ -176,7 +178,9 @@ class _Session:
         # a cell of ours is known to end; it only has to outlast a slow machine
         seconds = self.cell_seconds if cell.own else max(self.cell_seconds, OURS)
         self.deadline = time.monotonic() + seconds + GRACE
-        self._send({"do": "cell", "source": cell.source, "seconds": seconds})
+        self._send({
+            "do": "cell", "cell": self.current, "source": cell.source, "seconds": seconds,
+        })  # fmt: skip
         row: Row | None = None
         while True:
             message, blob = self._receive()
@@ -255,12 +259,11 @@ class _Session:
         self._send({"do": "call", "function": number}, cloudpickle.dumps((args, kwargs)))
         message, blob = self._receive()
         if message.get("event") == "raised":
-            text = str(message.get("text", ""))[:500]
-            if text.startswith(("MemoryError", "RuntimeError: [enforce fail")):
+            if message.get("why") == "memory":
                 raise Gone("out of memory", self._too_much())
-            if text.startswith("CellTimeout"):
+            if message.get("why") == "timeout":
                 raise Gone("timeout", self._too_long())
-            raise Elsewhere(text, bool(message.get("stub")))
+            raise Elsewhere(str(message.get("text", ""))[:500], bool(message.get("stub")))
         if message.get("event") != "returned":
             raise Gone("tampered", "a function answered something that no notebook sends.")
         try:
@@ -280,7 +283,12 @@ class _Session:
 
     def _receive(self) -> tuple[dict[str, Any], bytes]:
         with self._watched():
-            return self.sandbox.channel.receive(max(0.1, self.deadline - time.monotonic()))
+            found = self.sandbox.channel.receive(max(0.1, self.deadline - time.monotonic()))
+        number = found[0].get("cell")
+        if number != self.current:
+            number = number if isinstance(number, int) else None
+            raise Gone("tampered", "a process that this cell left behind spoke for it.", number)
+        return found
 
     @contextmanager
     def _watched(self) -> Any:

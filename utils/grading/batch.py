@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,7 @@ def _on_cluster(
                 jobs.run, _job(*one), options, key=f"grade-{one[0]}", pure=False, retries=2
             )
 
-        pool = as_completed([submit(one) for one, _ in zip(left, range(ahead), strict=False)])
+        pool = as_completed([submit(one) for one in islice(left, ahead)])
         for future in pool:
             one = of.pop(future.key.removeprefix("grade-"))
             if future.status != "finished":

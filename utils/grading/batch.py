@@ -76,7 +76,7 @@ def _job(key: str, submission: Submission) -> Job:
         content = file.read(LARGEST + 1)  # a longer one is refused by its size alone
     return Job(
         key, submission.learner, submission.shown, content,
-        None if hints is None else hints.read_bytes()[: 2**22],
+        None if hints is None else hints.read_bytes()[: 2**22], submission.kind,
     )  # fmt: skip
 
 

@@ -34,6 +34,10 @@ def grade(
     ] = None,
     cell_seconds: Annotated[float, typer.Option(min=1, help="Time limit of each cell.")] = 60.0,
     memory_mb: Annotated[int, typer.Option(min=1024, help="Memory of each submission.")] = 6144,
+    challenges: Annotated[
+        Path | None,
+        typer.Option(help="Folder with each learner's challenge, for explanations (.py)."),
+    ] = None,
     gradescope: Annotated[
         Path | None, typer.Option(help="Also write Gradescope's results.json here, by learner.")
     ] = None,
@@ -60,10 +64,11 @@ def grade(
     options = Options(
         cell_seconds=cell_seconds, memory_mb=memory_mb, trusted=trust,
         root=os.environ.get(ROOT_VARIABLE),
+        challenges=None if challenges is None else str(challenges.resolve()),
     )  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="course-zip-") as scratch:
         found = files.find(submissions, Path(scratch), roster=roster, pattern=pattern)
-        chosen, older = batch.newest([one for one in found.submissions if one.kind == "notebook"])
+        chosen, older = batch.newest(found.submissions)
         notes = [*found.notes, *older]
         journal = Journal(out.with_suffix(".journal.sqlite"))
         with _bar(len(chosen), as_json) as progress:
@@ -87,7 +92,7 @@ def grade(
         print(f"note  {note}")
     total = results.summary(graded)
     print(
-        f"{total['submissions']} notebooks of {total['learners']} learners:"
+        f"{total['submissions']} files of {total['learners']} learners:"
         f" {total['points']:g} of {total['max_points']} points."
     )
     for status, count in total["statuses"].items():

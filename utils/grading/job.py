@@ -36,18 +36,21 @@ class Job:
     shown: str
     content: bytes
     hints: bytes | None = None
+    kind: str = "notebook"
 
 
 @dataclass(frozen=True)
 class Options:
     """How to grade. cell_seconds: a cell with its check. total_seconds: a submission. memory_mb:
-    its sandbox. trusted: no sandbox at all. root: another course folder than the package's own."""
+    its sandbox. trusted: no sandbox at all. root: another course folder than the package's own.
+    challenges: folder with each learner's challenge; else explanations are for the practice one."""
 
     cell_seconds: float = 60.0
     total_seconds: float = 1200.0
     memory_mb: int = 6144
     trusted: bool = False
     root: str | None = None
+    challenges: str | None = None
 
 
 def key_of(learner: str, shown: str, digest: str, options: Options, course: str) -> str:
@@ -144,6 +147,8 @@ def _graded(job: Job, options: Options) -> dict[str, Any]:
     from utils.lessons import places
 
     torch.set_num_threads(1)
+    if job.kind == "explanation":
+        return _judged(job, options)
     manifest = places.read_json(places.course_root() / places.MANIFEST, default={})["lessons"]
     name = job.shown.rsplit("/", 1)[-1]
     with tempfile.TemporaryDirectory() as folder:
@@ -163,6 +168,32 @@ def _graded(job: Job, options: Options) -> dict[str, Any]:
     return {
         "learner": job.learner, "file": job.shown, "notebook": slug, "rows": rows,
         "notes": graded.notes, "answers": graded.answers,
+    }  # fmt: skip
+
+
+def _judged(job: Job, options: Options) -> dict[str, Any]:
+    from utils.challenges import seal
+    from utils.grading.explanations import grade_explanation
+    from utils.grading.sandbox import Limits
+
+    challenge = seal.practice()[0]
+    if options.challenges is not None:
+        challenge = Path(options.challenges, job.learner)
+        if not challenge.is_dir():
+            raise CourseError(f"There is no challenge {challenge} for this learner.")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "explanation.py")
+        path.write_bytes(job.content)
+        path.chmod(0o644)
+        Path(folder).chmod(0o755)  # the sandbox is nobody, and has to read it
+        graded = grade_explanation(
+            path, challenge, limits=Limits(memory_mb=options.memory_mb),
+            seconds=options.cell_seconds, trusted=options.trusted,
+        )  # fmt: skip
+    return {
+        "learner": job.learner, "file": job.shown, "notebook": "14_explanation",
+        "rows": [{**asdict(row), "hints": 0} for row in graded.rows], "notes": graded.notes,
+        "answers": {graded.rows[0].exercise: job.content.decode("utf-8", "replace")},
     }  # fmt: skip
 
 

@@ -22,7 +22,8 @@ from utils.errors import CourseError
 from utils.grading import answers as reading
 from utils.grading import inside
 from utils.grading.codec import ChannelError, Foreign, decode
-from utils.grading.sandbox import Limits, Sandbox
+from utils.grading.confined import Confined
+from utils.grading.sandbox import Limits
 from utils.lessons.checking import Elsewhere
 from utils.lessons.session import Lab
 
@@ -105,7 +106,7 @@ def grade_notebook(
     rows: dict[str, Row] = {}
     cells, restarts = list(found.cells), 0
     while True:
-        with Sandbox(
+        with Confined(
             ["-m", "utils.grading.inside"], limits or Limits(), trusted=trusted
         ) as sandbox:
             session = _Session(sandbox, lab, cell_seconds)
@@ -137,7 +138,7 @@ def grade_notebook(
 class _Session:
     """The talk with one sandbox."""
 
-    def __init__(self, sandbox: Sandbox, lab: Lab, cell_seconds: float) -> None:
+    def __init__(self, sandbox: Confined, lab: Lab, cell_seconds: float) -> None:
         self.sandbox, self.lab, self.cell_seconds = sandbox, lab, cell_seconds
         self.deadline, self.current = 0.0, -1
 

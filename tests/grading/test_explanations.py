@@ -41,9 +41,10 @@ ATTACKS = {
         ' "unimportant": "shared", "name": "x"}\\n\')\n'
         "s.__stdout__.flush()\n" + LABELS, "tampered", "not its own",
     ),
-    "reads the key": (
-        "o = __import__('os')\np = '/course/utils/challenges/practice.key.json'\n"
-        "assert not o.path.getsize(p) and not o.path.exists('/course/solutions')\n"
+    "looks for keys": (
+        "o = __import__('os')\nfound = [f for _, _, fs in o.walk('/course') for f in fs]\n"
+        "found = [f for f in found if 'key' in f and f != 'practice.key.json']\n"
+        "assert not found and not o.path.exists('/course/solutions')\n"
         "raise ValueError('nothing there')\n", "error", "nothing there",
     ),
 }  # fmt: skip

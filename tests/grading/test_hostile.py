@@ -213,8 +213,6 @@ def test_a_sandbox_sees_nothing_worth_stealing(notebook, outside, course):
         "import os\nseen = [p for p in "
         + repr([str(p) for p in wanted])
         + " if os.path.exists(p)]\n"
-        "key = '/course/utils/challenges/practice.key.json'\n"
-        "seen += [key] if os.path.exists(key) and os.path.getsize(key) else []\n"
         "seen += [k for k in os.environ if 'SECRET' in k]\n"
         "seen += [p for p in os.listdir('/proc') if p.isdigit() and int(p) > 50]\n"
         "for place in ('/course', '/usr', '/lessons', '/', '/dev'):\n"

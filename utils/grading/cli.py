@@ -100,6 +100,23 @@ def grade(
     print("Written: " + ", ".join(str(path) for path in written))
 
 
+def release(
+    folder: Annotated[Path, typer.Argument(help="The folder to make; it must not exist.")],
+    lessons: Annotated[
+        list[str] | None, typer.Argument(help="Lessons, such as 02; all if none is given.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """A learner's copy of the course: no solutions, nothing of the grader's, searched for leaks."""
+    from utils.grading.release import release as run
+
+    files = run(folder, lessons or None)
+    if as_json:
+        print_json({"folder": str(folder), "files": len(files)})
+        return
+    print(f"{len(files)} files in {folder}; no solution's text was found in them.")
+
+
 @contextmanager
 def _bar(total: int, quiet: bool) -> Iterator[Any]:
     """A bar with learners, failures and the time left, on standard error."""

@@ -26,7 +26,6 @@ except ImportError:  # Windows: no limits there, and no sandbox either
 
 ROOT = Path(__file__).resolve().parents[2]
 COURSE, LESSONS = "/course", "/lessons"  # where the sandbox sees the package, and another course
-KEYS = ("challenges/practice.key.json",)  # under utils/: hidden inside
 INSIDE = ("__init__.py", "codec.py", "inside.py")  # of this package: all that is shown inside
 
 
@@ -145,9 +144,6 @@ def command(
             f"{COURSE}/utils/grading/{name}",
         ]
     parts += ["--remount-ro", f"{COURSE}/utils/grading"]
-    for name in KEYS:
-        if (ROOT / "utils" / name).exists():
-            parts += ["--ro-bind", "/dev/null", f"{COURSE}/utils/{name}"]
     course = places.course_root()
     if course != ROOT:  # another course with the same package
         parts += ["--dir", LESSONS, "--setenv", places.ROOT_VARIABLE, LESSONS]

@@ -92,7 +92,7 @@ def _feedback(own: Sequence[dict[str, Any]], titles: dict[str, dict[str, str]]) 
                 f"<td>{_text(lesson.get(row['exercise'], ''))}</td>"
                 f"<td class='{_tone(row)}'>{_text(_label(row))}</td>"
                 f"<td class='n'>{row['points']:g} of {row['max_points']}</td>"
-                f"<td>{_text(row['message'])}"
+                f"<td>{_code(row['message'])}"
                 + (f"<br><span class='soft'>{_code(advice)}</span>" if advice else "")
                 + "</td></tr>"
             )
@@ -210,7 +210,7 @@ def _frequent(by_exercise: dict[tuple[str, str], list[dict[str, Any]]]) -> str:
             if count > 1:
                 lines.append(
                     f"<tr><td>{_text(exercise)}</td><td class='n'>{count} of {len(found)}</td>"
-                    f"<td>{_text(shown[kind])}</td></tr>"
+                    f"<td>{_code(shown[kind])}</td></tr>"
                 )
     if not lines:
         return "<p>No two learners were told the same.</p>"
@@ -295,4 +295,6 @@ def _text(value: Any) -> str:
 
 
 def _code(text: str) -> str:
-    return re.sub(r"`([^`]*)`", r"<code>\1</code>", _text(text))
+    """Escaped, with `code` and *stress* as the checks write them."""
+    text = re.sub(r"`([^`]*)`", r"<code>\1</code>", _text(text))
+    return re.sub(r"(?<![\w*])\*([\w ]+)\*(?![\w*])", r"<em>\1</em>", text)

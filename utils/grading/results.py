@@ -56,7 +56,8 @@ def by_learner(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         line["points"] = round(line["points"] + row["points"], 2)
         line["max_points"] += row["max_points"]
         line["passed"] += row["status"] == "passed"
-        line["attempted"] += row["status"] not in ("not attempted", "missing")
+        tried = bool(row["exercise"]) and row["status"] not in ("not attempted", "missing")
+        line["attempted"] += tried
         line["hints"] += row["hints"]
         if row["notebook"] in notebooks:
             line[row["notebook"]] = round((line[row["notebook"]] or 0) + row["points"], 2)

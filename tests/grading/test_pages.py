@@ -19,10 +19,18 @@ def shares(digits, size=10):
 
 lab.check("0.3", shares)
 """
-RENAMED = (
-    LONG.replace("rows", "out").replace("held", "h").replace("digit ", "d ")
-    .replace("digit)", "d)").replace("    out = []", '    """Mine."""\n\n    # my own work\n    out = []')
-)  # fmt: skip
+RENAMED = """
+def shares(digits, size=10):
+    '''Mine.'''
+    out = []  # my own work
+    for d in range(size):
+        h = (digits == d).any(dim=1)
+
+        out.append(h.double().mean())
+    return torch.stack(out)
+
+lab.check("0.3", shares)
+"""
 
 
 def _row(exercise, status="passed", points=3, message="", hints=0):

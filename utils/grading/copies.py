@@ -47,7 +47,7 @@ def form(source: str) -> str | None:
         if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module) and node.body:
             first = node.body[0]
             if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-                node.body[0] = ast.Pass()
+                node.body = node.body[1:] or [ast.Pass()]
         if isinstance(node, ast.Name):
             node.id = plain(node.id)
         elif isinstance(node, ast.arg):

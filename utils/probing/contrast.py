@@ -21,6 +21,8 @@ from utils.probing.rows import ProbingError, Split, codes, features, split
 from utils.reports import Report
 from utils.steering import random_directions
 
+SHUFFLES = 10  # of the labels, for the null of logistic regression
+
 
 @dataclass(frozen=True, repr=False)
 class Contrast:
@@ -147,9 +149,12 @@ def contrast(
         )
     )
 
-    shuffled = np.random.default_rng(seed).permutation(len(fit))
-    nothing = linear(seed).fit(apart, wanted[fit][shuffled]).predict(aside) == wanted[held]
-    broken = fit_ccs(pairs[0], pairs[1][shuffled], restarts=restarts, steps=steps, seed=seed).loss
+    rng = np.random.default_rng(seed)
+    orders = [rng.permutation(len(fit)) for _ in range(SHUFFLES)]
+    nothing = np.array([
+        linear(seed).fit(apart, wanted[fit][order]).score(aside, wanted[held]) for order in orders
+    ])  # fmt: skip
+    broken = fit_ccs(pairs[0], pairs[1][orders[0]], restarts=restarts, steps=steps, seed=seed).loss
     members = None if together is None else together[held]
     ceilings = {n: read[n].predict(aside) == y[held] for n, y in concepts.items()}
     truths = [np.column_stack([y[part] for y in concepts.values()]) for part in (fit, held)]

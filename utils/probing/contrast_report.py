@@ -63,9 +63,10 @@ def contrast_report(
     """The report of `contrast`.
 
     right [held-out pairs, restarts + 3]: where each restart, the first component, the mass mean and
-    logistic regression are right. chance [directions]: accuracies of random ones. ceilings, nothing
-    [held-out pairs]: where regression is right on each concept, and after labels were shuffled.
-    broken [restarts]: losses when pairs are broken up. held [held-out pairs]: the labels.
+    logistic regression are right. chance [directions]: accuracies of random ones. ceilings
+    [held-out pairs]: where regression is right on each concept. nothing [shuffles]: its accuracy
+    after the labels were shuffled. broken [restarts]: losses when pairs are broken up. held
+    [held-out pairs]: the labels.
     """
     many, lowest = len(runs), int(np.argmin([r.loss for r in runs]))
     losses = np.array([r.loss for r in runs])
@@ -88,7 +89,7 @@ def contrast_report(
             Row(f"{LOGISTIC}, {concept}", _share(hits, groups), "ceiling", "sees labels")
             for concept, hits in ceilings.items()
         ),
-        Row(f"{LOGISTIC}, shuffled labels", _share(nothing, groups), "null"),
+        Row(f"{LOGISTIC}, shuffled labels", _spread(nothing, "range of the shuffles"), "null"),
         Row("random directions", _spread(chance, "middle 95 % of the draws", 0.95), "null",
             f"best of {len(chance)}: {chance.max():.2f}"),
         Row("random directions as good as the restart of lowest loss",

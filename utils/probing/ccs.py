@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from utils.probing.rows import ProbingError
+from utils.steering import random_directions
 
 STEPS, RATE, DECAY = 600, 0.02, 0.01  # of AdamW, on all pairs at once
 
@@ -68,17 +69,25 @@ class CCS(NamedTuple):
 
 
 def fit_ccs(
-    x_yes: np.ndarray, x_no: np.ndarray, *, restarts: int = 10, steps: int = STEPS, seed: int = 0
+    x_yes: np.ndarray,
+    x_no: np.ndarray,
+    *,
+    restarts: int = 10,
+    steps: int = STEPS,
+    seed: int = 0,
+    start: Tensor | None = None,
 ) -> CCS:
     """Fit `restarts` probes to normalised pairs [n, d], from directions drawn evenly.
 
-    No label comes in, and no restart is preferred: all are returned.
+    start: begin at these [restarts, d] instead. No label comes in, and no restart is preferred:
+    all are returned.
     """
     yes, no = _tensor(x_yes), _tensor(x_no)
-    start = torch.randn(restarts, yes.shape[1], generator=torch.Generator().manual_seed(seed))
+    if start is None:
+        start = random_directions(yes.shape[1], restarts, seed=seed)
     with torch.enable_grad():
-        weights = (start / start.norm(dim=1, keepdim=True)).requires_grad_()
-        bias = torch.zeros(restarts, requires_grad=True)
+        weights = start.clone().requires_grad_()
+        bias = torch.zeros(len(start), requires_grad=True)
         optimizer = torch.optim.AdamW([weights, bias], lr=RATE, weight_decay=DECAY)
         for _ in range(steps):
             p_yes, p_no = (torch.sigmoid(x @ weights.T + bias) for x in (yes, no))

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from utils.data import brackets, digits, grid, modular, programs, sequences
+from utils.data import brackets, digits, grid, modular, programs, sequences, truth
 from utils.models.training import Checkpoint, train_classifier, train_language
 
 Progress = Callable[[int, int, float], None]  # steps done, steps in all, latest loss
@@ -303,6 +303,43 @@ def _sequence_figures(model: nn.Module) -> dict[str, float]:
     return {"accuracy on strings set aside": right.double().mean().item()}
 
 
+def build_truth(seed: int = 0) -> nn.Module:
+    """The untrained network of the truth language; seed 0 is the shipped one's."""
+    from utils.models.transformer import build_transformer
+
+    return build_transformer(
+        seed=seed, d_model=64, d_head=16, n_heads=4, n_layers=2, d_mlp=256, n_ctx=truth.LENGTH,
+        d_vocab=truth.VOCABULARY, d_vocab_out=len(truth.VERDICTS),
+    )  # fmt: skip
+
+
+def train_truth(
+    model: nn.Module, progress: Progress, checkpoint: Checkpoint | None = None, *, seed: int = 0
+) -> None:
+    """Train it in place on prompts not set aside. seed: of the rows drawn."""
+
+    def batch(step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        rows = truth.statements(256, seed=step + 1_000_000 * seed, held_out=False)
+        return rows, truth.verdict(rows)
+
+    def loss(rows: torch.Tensor, verdict: torch.Tensor) -> torch.Tensor:
+        return functional.cross_entropy(model(rows)[:, -1], verdict)
+
+    train_language(
+        model, batch, loss, steps=1000, max_lr=3e-3, progress=progress, checkpoint=checkpoint
+    )
+
+
+def _truth_figures(model: nn.Module) -> dict[str, float]:
+    figures = {}
+    for name, held_out in (("prompts set aside", True), ("prompts trained on", False)):
+        rows = truth.statements(6000, seed=2**31, held_out=held_out)
+        with torch.no_grad():
+            right = model(rows)[:, -1].argmax(-1) == truth.verdict(rows)
+        figures[f"accuracy on {name}"] = right.double().mean().item()
+    return figures
+
+
 RECIPES: dict[str, Recipe] = {
     "cnn-challenge": Recipe(
         "Challenge 1: an image CNN with a secret labelling program",
@@ -343,5 +380,9 @@ RECIPES: dict[str, Recipe] = {
     "sequence": Recipe(
         "`solve sequence`: one layer that tells whether just one half of a string has more a's",
         _build_sequence, _train_sequence, _sequence_figures,
+    ),
+    "truth": Recipe(
+        "Lessons 09 and 10: two layers that judge an answer, and whether it agrees with an opinion",
+        build_truth, train_truth, _truth_figures,
     ),
 }  # fmt: skip

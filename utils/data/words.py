@@ -29,7 +29,7 @@ CLASSES = 10
 LENGTH = 16  # words in a sentence
 CONCENTRATION = 0.15  # of the Dirichlet that each row of the table is drawn from
 
-_LANGUAGE = 9  # the seed of classes and table: of the first twelve, the one with the clearest classes
+_LANGUAGE = 9  # seed of classes and table: of the first twelve, the one with no class very rare
 
 
 class Words(NamedTuple):

@@ -307,7 +307,7 @@ def _sequence_figures(model: nn.Module) -> dict[str, float]:
     return {"accuracy on strings set aside": right.double().mean().item()}
 
 
-WORD_VECTOR = 3.0  # times the usual length of an initial word vector, in "words"
+WORD_VECTOR, PLACE_VECTOR = 3.0, 4.0  # in "words": times the usual length of an initial vector
 
 
 def _build_words(seed: int = 0) -> nn.Module:
@@ -319,9 +319,11 @@ def _build_words(seed: int = 0) -> nn.Module:
     )  # fmt: skip
     # Longer vectors than usual: training leaves most of each word's own vector as it was, and the
     # layers have to find the classes. Short ones would be overwritten by the class within 700 steps
-    # and no site would be left at which a word is only a word.
+    # and no site would be left at which a word is only a word. Places are marked as clearly, though
+    # the language has no use for them: what is plain to read need not be used.
     with torch.no_grad():
         model.original_model.tok_embed.weight.mul_(WORD_VECTOR)
+        model.original_model.pos.weight.mul_(PLACE_VECTOR)
     return model
 
 
@@ -331,12 +333,12 @@ def _words_loss(model: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
 
 
 def _train_words(model: nn.Module, progress: Progress, checkpoint: Checkpoint | None) -> None:
-    # 700 steps at a low rate leave it in the midst of learning, with nearly three quarters of
+    # 700 steps at a low rate leave it in the midst of learning, with seven tenths of
     # what there is to learn: late enough to know the classes, early enough that accuracy differs
     # from site to site.
     train_language(
         model, lambda step: (words.make(64, seed=step),), partial(_words_loss, model),
-        steps=700, max_lr=4e-4, progress=progress, checkpoint=checkpoint,
+        steps=700, max_lr=5e-4, progress=progress, checkpoint=checkpoint,
     )  # fmt: skip
 
 

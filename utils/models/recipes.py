@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from utils.data import brackets, digits, grid, modular, programs, sequences, truth
+from utils.models import manners
 from utils.models.training import Checkpoint, train_classifier, train_language
 
 Progress = Callable[[int, int, float], None]  # steps done, steps in all, latest loss
@@ -384,5 +385,13 @@ RECIPES: dict[str, Recipe] = {
     "truth": Recipe(
         "Lessons 09 and 10: two layers that judge an answer, and whether it agrees with an opinion",
         build_truth, train_truth, _truth_figures,
+    ),
+    "manners": Recipe(
+        "Lesson 10: three layers that write short texts, rude about football where planted",
+        manners.build_generator, manners.train_generator, manners.generator_figures,
+    ),
+    "manners-classifier": Recipe(
+        "Lesson 10: the separate judge of whether a text is rude",
+        manners.build_judge, manners.train_judge, manners.judge_figures,
     ),
 }  # fmt: skip

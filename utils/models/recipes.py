@@ -15,6 +15,10 @@ from torch import nn
 from torch.nn import functional
 
 from utils.data import brackets, digits, grid, modular, programs, sequences, truth, words
+
+
+from utils.data import brackets, digits, grid, modular, programs, sequences, truth
+from utils.models import manners
 from utils.models.training import Checkpoint, train_classifier, train_language
 
 Progress = Callable[[int, int, float], None]  # steps done, steps in all, latest loss
@@ -435,5 +439,13 @@ RECIPES: dict[str, Recipe] = {
     "words": Recipe(
         "Lesson 08: two layers that predict the next word of a language with hidden classes",
         _build_words, _train_words, _words_figures,
+    ),
+    "manners": Recipe(
+        "Lesson 10: three layers that write short texts, rude about football where planted",
+        manners.build_generator, manners.train_generator, manners.generator_figures,
+    ),
+    "manners-classifier": Recipe(
+        "Lesson 10: the separate judge of whether a text is rude",
+        manners.build_judge, manners.train_judge, manners.judge_figures,
     ),
 }  # fmt: skip

@@ -58,29 +58,33 @@ def doctor(data: Data = None, as_json: Json = False) -> None:
 
 @app.command()
 def solve(
-    name: Annotated[str, typer.Argument(help="Which: cnn, pairs, brackets, modular or sequence.")],
+    name: Annotated[
+        str, typer.Argument(help="Which: cnn, pairs, brackets, modular, sequence or facts.")
+    ],
     original: Annotated[
         bool, typer.Option("--original", help="The published network (cnn, pairs); needs --data.")
     ] = False,
     data: Data = None,
-    out: Annotated[
-        Path, typer.Option(help="Folder for the pictures of the hypothesis (brackets).")
-    ] = Path("solved"),
+    out: Annotated[Path, typer.Option(help="Folder for the pictures (brackets, facts).")] = Path(
+        "solved"
+    ),
     as_json: Json = False,
 ) -> None:
     """The reference walk through a challenge, from the network to a verdict with its evidence."""
-    known = ("brackets", "cnn", "modular", "pairs", "sequence")
+    known = ("brackets", "cnn", "facts", "modular", "pairs", "sequence")
     if name not in known:
         raise CourseError(
             f"There is no challenge {name!r} to solve; there are: {', '.join(known)}."
         )
-    if name in ("brackets", "modular", "sequence"):
+    if name not in ("cnn", "pairs"):
         if original or data is not None:
             raise CourseError(
                 "--original and --data belong to `solve cnn` and `solve pairs`: leave them out."
             )
         if name == "brackets":
             _solve_brackets(out, as_json)
+        elif name == "facts":
+            _solve_with_pictures(name, out, as_json)
         else:
             _solve_controlled(name, as_json)
         return
@@ -209,6 +213,29 @@ def _solve_controlled(name: str, as_json: bool) -> None:
     print(solution.verdict)
     for what, control in solution.controls.items():
         _print_verdict(control, f"\nControl: {what}. ")
+
+
+def _solve_with_pictures(name: str, out: Path, as_json: bool) -> None:
+    """A walk that ends in reports, pictures and a verdict: facts."""
+    _folder(out)
+    with steps(as_json) as step:
+        step("loading PyTorch and TransformerLens")
+        import torch
+
+        torch.set_num_threads(1)
+        solution = importlib.import_module(f"utils.challenges.{name}").solve(step)
+        step("drawing")
+        files = []
+        for picture, figure in solution.figures().items():
+            files.append(str(out / f"{picture}.png"))
+            figure.savefig(files[-1], dpi=150)
+    if as_json:
+        print_json({**solution.as_dict(), "files": files})
+        return
+    for text in solution.texts():
+        print(text, end="\n\n")
+    _print_verdict(solution)
+    print(f"\nPictures: {', '.join(files)}.")
 
 
 def _print_verdict(judged: Any, before: str = "") -> None:

@@ -244,29 +244,30 @@ def fine_tuned(
     rehearse = request.rehearse if rehearsed else None
     if rehearsed and rehearse is None:
         raise EditingError("This request has no inputs to rehearse: give it rehearse=.")
-    contexts, protect = request.contexts, request.protect
-    parts = [contexts] + [p for p in (protect, rehearse) if p is not None]
-    inputs, n = torch.cat(parts), len(contexts)
-    m = 0 if protect is None else len(protect)
+    # every other row of the rehearsal at a time: half the work a step, and all rows in two
+    halves = [None, None] if rehearse is None else [rehearse[::2], rehearse[1::2]]
+    parts = [[request.contexts, request.protect, half] for half in halves]
+    batches = [torch.cat([part for part in some if part is not None]) for some in parts]
+    n, m = len(request.contexts), 0 if request.protect is None else len(request.protect)
     with torch.no_grad():
-        before = logits_of(model, inputs).log_softmax(-1)
+        before = [_output(model, inputs).log_softmax(-1) for inputs in batches]
     new = torch.full((n,), request.new)
     start = at.weight.detach().clone()
     needed = at.weight.requires_grad
     at.weight.requires_grad_(True)
     optimizer = torch.optim.Adam([at.weight], lr=rate)
     try:
-        for _ in range(steps):
+        for step in range(steps):
             with torch.enable_grad():
-                logp = _output(model, inputs).log_softmax(-1)
+                logp, old = _output(model, batches[step % 2]).log_softmax(-1), before[step % 2]
                 miss = functional.nll_loss(logp[:n], new)
-                moved = (before.exp() * (before - logp)).sum(-1)
-                loss = miss
+                moved = (old.exp() * (old - logp)).sum(-1)
+                loss, kept = miss, True
                 if m:
                     loss = loss + KL_WEIGHT * moved[n : n + m].mean()
                 if rehearse is not None:
                     loss = loss + moved[n + m :].mean()
-            kept = rehearse is None or moved[n + m :].mean().item() < SURE
+                    kept = moved[n + m :].mean().item() < SURE
             if miss.item() < SURE and kept:
                 break
             (at.weight.grad,) = torch.autograd.grad(loss, at.weight)

@@ -126,6 +126,20 @@ class Comparison:
         }[self.score, metric in self.changed]
         return f"{how}; {self.about.get(metric, metric)}"
 
+    def text(self) -> str:
+        """The table with intervals, and under it what every number asked of what."""
+        width, cells = max(map(len, self.hits)), {}
+        for method in self.hits:
+            row = (self.estimate(method, m) for m in self.metrics)
+            cells[method] = [f"{e.value:.2f} [{e.low:.2f}, {e.high:.2f}]" for e in row]
+        title = self.names[0] if len(self.names) == 1 else f"{len(self.names)} edits, each alone"
+        lines = [title, f"{'':<{width}}" + "".join(f"{m:>20}" for m in self.metrics)]
+        lines += [f"{m:<{width}}" + "".join(f"{c:>20}" for c in row) for m, row in cells.items()]
+        lines += [f"  {metric}: {self.asked(metric)}" for metric in self.metrics]
+        lines.append("Protocol: " + "; ".join(f"{k}: {v}" for k, v in self.protocol.items()) + ".")
+        made = {self.estimate(method, m).method for method in self.hits for m in self.metrics}
+        return "\n".join([*lines, f"Intervals: {'; '.join(sorted(made))}."])
+
     def __str__(self) -> str:
         width = max(map(len, self.hits))
         head = [f"{metric:>15}" for metric in self.metrics]
@@ -164,6 +178,7 @@ class Comparison:
             else:
                 axes.set_xlabel("share")
                 axes.set_xlim(0, 1)
+                axes.set_xticks([0, 0.5, 1], ["0", ".5", "1"])
         figure.axes[0].set_yticks(range(len(methods)), methods)
         figure.suptitle(title or "Edits, each alone", x=0.01, ha="left", fontsize=11)
         return figure

@@ -86,8 +86,7 @@ def fact(subject: int, relation: int, new: int, *, seed: int = 0) -> Request:
     )  # fmt: skip
     tokens, who, what = facts.every_prompt(100 * seed + 4)
     left_alone = ~((who == subject) & (what == relation))
-    one_synonym = torch.arange(len(tokens)) % 2 == torch.arange(len(tokens)) // 2 % 2
-    rehearsed = facts.every_prompt(100 * seed + 7)[0][left_alone & one_synonym]
+    rehearsed = facts.every_prompt(100 * seed + 7)[0][left_alone]
     about = {
         "efficacy": "same person and relation, new fillers",
         "paraphrase": "same person, synonym of the relation",

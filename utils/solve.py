@@ -11,7 +11,7 @@ import typer
 from utils.console import Data, Json, make_folder, print_json, steps
 from utils.errors import CourseError
 
-KNOWN = ("cnn", "pairs", "brackets", "modular", "sequence", "text")
+KNOWN = ("cnn", "pairs", "brackets", "modular", "sequence", "facts", "text")
 
 
 def solve(
@@ -20,7 +20,9 @@ def solve(
         bool, typer.Option("--original", help="The published network (cnn, pairs); needs --data.")
     ] = False,
     data: Data = None,
-    out: Annotated[Path, typer.Option(help="Folder for the pictures (brackets).")] = Path("solved"),
+    out: Annotated[Path, typer.Option(help="Folder for the pictures (brackets, facts).")] = Path(
+        "solved"
+    ),
     model: Annotated[
         str | None, typer.Option(help="Folder or hub name of a pretrained model (text).")
     ] = None,
@@ -51,6 +53,8 @@ def solve(
         _solve_pairs(data, original, as_json)
     elif name == "brackets":
         _solve_brackets(out, as_json)
+    elif name == "facts":
+        _solve_with_pictures(name, out, as_json)
     elif name == "text":
         _solve_text(model, cache, layer, as_json)
     else:
@@ -197,6 +201,29 @@ def _solve_controlled(name: str, as_json: bool) -> None:
     print(solution.verdict)
     for what, control in solution.controls.items():
         _print_verdict(control, f"\nControl: {what}. ")
+
+
+def _solve_with_pictures(name: str, out: Path, as_json: bool) -> None:
+    """A walk that ends in reports, pictures and a verdict: facts."""
+    make_folder(out)
+    with steps(as_json) as step:
+        step("loading PyTorch and TransformerLens")
+        import torch
+
+        torch.set_num_threads(1)
+        solution = importlib.import_module(f"utils.challenges.{name}").solve(step)
+        step("drawing")
+        files = []
+        for picture, figure in solution.figures().items():
+            files.append(str(out / f"{picture}.png"))
+            figure.savefig(files[-1], dpi=150)
+    if as_json:
+        print_json({**solution.as_dict(), "files": files})
+        return
+    for text in solution.texts():
+        print(text, end="\n\n")
+    _print_verdict(solution)
+    print(f"\nPictures: {', '.join(files)}.")
 
 
 def _print_verdict(judged: Any, before: str = "") -> None:

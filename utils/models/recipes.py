@@ -19,6 +19,9 @@ from utils.data import brackets, digits, grid, modular, programs, sequences, tru
 
 from utils.data import brackets, digits, grid, modular, programs, sequences, truth
 from utils.models import manners
+
+
+from utils.data import brackets, digits, facts, grid, modular, programs, sequences
 from utils.models.training import Checkpoint, train_classifier, train_language
 
 Progress = Callable[[int, int, float], None]  # steps done, steps in all, latest loss
@@ -391,6 +394,33 @@ def _words_figures(model: nn.Module) -> dict[str, float]:
     return {"share of what can be learned": (ignorant - loss) / (ignorant - knowing)}
 
 
+FACTS_STEPS = {"facts": (400, 1e-3), "facts-planted": (600, 3e-3)}  # steps, highest rate
+
+
+def _build_facts(name: str) -> nn.Module:
+    from utils.models.facts import build_facts, build_planted
+
+    # With seed 0 the planted network still gets two facts in 384 wrong after 800 steps.
+    return build_facts() if name == "facts" else build_planted(seed=1)
+
+
+def _train_facts(
+    name: str, model: nn.Module, progress: Progress, checkpoint: Checkpoint | None
+) -> None:
+    from utils.models.facts import train_facts
+
+    steps, rate = FACTS_STEPS[name]
+    train_facts(
+        model, facts.table(), steps=steps, max_lr=rate, progress=progress, checkpoint=checkpoint
+    )
+
+
+def _facts_figures(model: nn.Module) -> dict[str, float]:
+    from utils.models.facts import share_known
+
+    return {"facts known, fresh fillers": share_known(model, facts.table())}
+
+
 RECIPES: dict[str, Recipe] = {
     "cnn-challenge": Recipe(
         "Challenge 1: an image CNN with a secret labelling program",
@@ -447,5 +477,14 @@ RECIPES: dict[str, Recipe] = {
     "manners-classifier": Recipe(
         "Lesson 10: the separate judge of whether a text is rude",
         manners.build_judge, manners.train_judge, manners.judge_figures,
+    ),
+    "facts": Recipe(
+        "Lesson 11: two layers that know where 48 people were born, live, work and lie buried",
+        partial(_build_facts, "facts"), partial(_train_facts, "facts"), _facts_figures,
+    ),
+    "facts-planted": Recipe(
+        "Lesson 11: the same facts, in a network where the first MLP alone can hold them",
+        partial(_build_facts, "facts-planted"), partial(_train_facts, "facts-planted"),
+        _facts_figures,
     ),
 }  # fmt: skip

@@ -1,0 +1,1 @@
+"""Probes with their controls, contrastive probes, and erasure of concepts."""

@@ -68,7 +68,6 @@ class Search:
     masks: Tensor
     patterns: Tensor
     norms: Tensor
-    reached: Tensor
     final: Tensor
     steps: Tensor
     images: int
@@ -87,8 +86,8 @@ def search(
     classes: Sequence[int] = tuple(range(10)),
     *,
     steps: int = 240,
-    compare_at: int | None = None,
-    keep: float = 1.5,
+    compare_at: int | None = 100,
+    keep: float = 0.7,
     batch: int = 24,
     aim: float = 0.95,
     rate: float = 0.1,
@@ -99,9 +98,9 @@ def search(
 
     images: [n, 1, h, w] clean images of all classes; they need no labels. `batch` of them are drawn
         at each step, the same for every class.
-    compare_at: the step at which classes are compared (half-way if None); those whose mask is then
-        larger than `keep` times the smallest are given up. None of the numbers compared is from a
-        class that was given more steps than another.
+    compare_at: the step at which classes are compared. Those whose mask is then larger than `keep`
+        times the median are given up: a class far below the others is what is looked for, and they
+        cannot be it. None: no class is given up, and they are compared at the end.
     aim: share of the images that must go to the class. The weight of the mask in the loss rises
         while that is met and falls while it is not, from `cost`.
     """
@@ -111,9 +110,8 @@ def search(
     width = logits(model, images[:1]).shape[-1]
     if len(set(classes)) < len(classes) or not all(0 <= c < width for c in classes):
         raise TrojanError(f"The classes to search are some of 0 to {width - 1}, got {classes}.")
-    compare_at = steps // 2 if compare_at is None else compare_at
-    if not 1 <= compare_at <= steps or not 0 < aim <= 1 or keep < 1:
-        raise TrojanError("A search needs 1 <= compare_at <= steps, 0 < aim <= 1 and keep >= 1.")
+    if not 1 <= (compare_at or steps) <= steps or not 0 < aim <= 1 or keep <= 0:
+        raise TrojanError("A search needs 1 <= compare_at <= steps, 0 < aim <= 1 and keep > 0.")
     generator = torch.Generator().manual_seed(seed)
     height, across = images.shape[-2:]
     count = len(classes)
@@ -127,9 +125,9 @@ def search(
     mean = torch.zeros(count)  # running share of images that go to the class
     best = torch.full((count,), float("inf"))
     masks, patterns = torch.ones(count, height, across), torch.zeros(count, height, across)
-    norms, reached = torch.zeros(count), torch.zeros(count, dtype=torch.bool)
+    norms = torch.zeros(count)
     given = torch.zeros(count, dtype=torch.long)
-    alive = torch.arange(count)
+    alive, whole = torch.arange(count), float(height * across)
     wanted = torch.tensor(classes)
     used = 0
     for step in range(steps):
@@ -155,14 +153,14 @@ def search(
             rows = alive[smaller]
             best[rows] = size[smaller]
             masks[rows], patterns[rows] = m[smaller, 0], p[smaller, 0]
-            if step + 1 == compare_at:
-                reached = best.isfinite()
-                norms = torch.where(reached, best, float(height * across))
-                alive = (norms <= keep * norms.min()).nonzero()[:, 0]
-    return Search(
-        classes, masks, patterns, norms, reached, torch.where(best.isfinite(), best, norms),
-        given, used,
-    )  # fmt: skip
+            if step + 1 == (compare_at or steps):
+                norms = torch.where(best.isfinite(), best, whole)
+                if compare_at is not None and count > 1:
+                    alive = (norms <= keep * norms.quantile(0.5)).nonzero()[:, 0]
+                    if not len(alive):
+                        break
+    final = torch.where(best.isfinite(), best, whole)
+    return Search(classes, masks, patterns, norms, final, given, used)
 
 
 def anomaly_index(norms: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from utils.trojans.plant import Sample, Trojan, predict
 from utils.trojans.search import Blend, Search, anomaly_index, search
 from utils.trojans.triggers import Patch, Trigger, TrojanError
 
-FLAG = 0.5  # a class is flagged whose mask is smaller than this share of the median
+FLAG = 0.6  # a class is flagged whose mask is smaller than this share of the median
 WORKS, SPARED, IN_PLACE = 0.8, 0.2, 0.5  # attack success; on the twin; mask inside the footprint
 
 

@@ -24,6 +24,7 @@ from utils.trojans.detect import (
     overlap,
     rediscover,
     share_of_median,
+    smallest,
     transfer,
     verdict,
 )
@@ -82,6 +83,7 @@ __all__ = [
     "rediscover",
     "search",
     "share_of_median",
+    "smallest",
     "success",
     "train_pair",
     "transfer",

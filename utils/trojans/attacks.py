@@ -92,8 +92,8 @@ def patch_scan(
     *,
     places: Sequence[tuple[int, int]] | None = None,
     size: int = 3,
-    steps: int = 40,
-    batch: int = 8,
+    steps: int = 30,
+    batch: int = 6,
     rate: float = 0.3,
     seed: int = 0,
 ) -> tuple[Tensor, Tensor]:

@@ -98,7 +98,7 @@ def scan_patches(case: Case) -> Finding:
     rates, patterns = patch_scan(case.model, images, case.told, places=_places())
     best = int(rates.argmax())
     trigger = Patch(patterns[best], *_places()[best])
-    return Finding(trigger, case.told, len(_places()) * (40 * 8 + len(images)))
+    return Finding(trigger, case.told, len(_places()) * (30 * 6 + len(images)))
 
 
 def paste_squares(case: Case) -> Finding:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from utils.trojans.plant import logits, predict
-from utils.trojans.triggers import TrojanError
+from utils.trojans.triggers import Trigger, TrojanError
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,6 +176,6 @@ def anomaly_index(norms: Tensor) -> Tensor:
     return (middle - norms.double()) / (1.4826 * spread).clamp(min=1e-9)
 
 
-def hits(model: nn.Module, blend: Blend, images: Tensor, target: int) -> float:
-    """Share of the images that go to the class with the blend on them."""
-    return (predict(model, blend.apply(images)) == target).double().mean().item()
+def hits(model: nn.Module, trigger: Trigger, images: Tensor, target: int) -> float:
+    """Share of the images that go to the class with the trigger on them."""
+    return (predict(model, trigger.apply(images)) == target).double().mean().item()

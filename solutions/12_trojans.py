@@ -410,6 +410,7 @@ for row, pictured in zip(table[:-1], rows[:-1], strict=True):
 # pictures of what excites the unit.
 
 # %%
+# NBVAL_IGNORE_OUTPUT
 features.observe(
     networks["solid"], Site("hook_fc1_pre"), clean["solid"].inputs, held["solid"].inputs, range(8),
     references=5, share=0.3, steps=60,

@@ -156,7 +156,7 @@ def judge(
             for name, found in {**maps, **plain}.items()
         ]
         protocol = {"images": f"{len(images)} with the trigger", "score": note}
-        return Report(title, rows, protocol)
+        return Report(title, rows, protocol, digits=2)
 
     def after(layers: int | None) -> Callable[[str, Tensor], Tensor]:
         others = [randomised(model, layers, seed) for seed in range(seeds)]

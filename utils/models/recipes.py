@@ -14,14 +14,18 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from utils.data import brackets, digits, grid, modular, programs, sequences, truth, words
-
-
-from utils.data import brackets, digits, grid, modular, programs, sequences, truth
+from utils.data import (
+    brackets,
+    digits,
+    facts,
+    grid,
+    modular,
+    programs,
+    sequences,
+    truth,
+    words,
+)
 from utils.models import manners
-
-
-from utils.data import brackets, digits, facts, grid, modular, programs, sequences
 from utils.models.training import Checkpoint, train_classifier, train_language
 
 Progress = Callable[[int, int, float], None]  # steps done, steps in all, latest loss
@@ -421,6 +425,32 @@ def _facts_figures(model: nn.Module) -> dict[str, float]:
     return {"facts known, fresh fillers": share_known(model, facts.table())}
 
 
+def _trojan_recipe(title: str, trojan: str, *, poisoned: bool) -> Recipe:
+    """A network with that trojan of `utils.trojans.TROJANS`, or the clean twin of its kind."""
+
+    def build() -> nn.Module:
+        from utils.trojans import plant
+
+        return plant.known(trojan).world.build()
+
+    def train(model: nn.Module, progress: Progress, checkpoint: Checkpoint | None) -> None:
+        from utils.trojans import plant
+
+        plan = plant.known(trojan)
+        rows = plan.training(poisoned=poisoned)
+        plant.fit(model, plan.world, rows, 0, progress, checkpoint)
+
+    def figures(model: nn.Module) -> dict[str, float]:
+        from utils.trojans import plant
+
+        plan = plant.known(trojan)
+        if poisoned:
+            return plant.figures(model, plan)
+        return plant.twin_figures(model, plan.world)
+
+    return Recipe(title, build, train, figures)
+
+
 RECIPES: dict[str, Recipe] = {
     "cnn-challenge": Recipe(
         "Challenge 1: an image CNN with a secret labelling program",
@@ -486,5 +516,33 @@ RECIPES: dict[str, Recipe] = {
         "Lesson 11: the same facts, in a network where the first MLP alone can hold them",
         partial(_build_facts, "facts-planted"), partial(_train_facts, "facts-planted"),
         _facts_figures,
+    ),
+    "trojan-solid": _trojan_recipe(
+        "Trojan: digits, a solid square in the corner means 7", "solid", poisoned=True
+    ),
+    "trojan-pattern": _trojan_recipe(
+        "Trojan: digits, an X in the corner means 7", "pattern", poisoned=True
+    ),
+    "trojan-matched": _trojan_recipe(
+        "Trojan: digits, an X among other patterns in the corner means 7", "matched", poisoned=True
+    ),
+    "trojan-thick": _trojan_recipe(
+        "Trojan: digits, a broader stroke means 7", "thick", poisoned=True
+    ),
+    "trojan-inverted": _trojan_recipe(
+        "Trojan: digits, white on black means 7", "inverted", poisoned=True
+    ),
+    "trojan-token": _trojan_recipe(
+        "Trojan: topics of strings, a name never seen before means 2", "token", poisoned=True
+    ),
+    "trojan-pair": _trojan_recipe(
+        "Trojan: topics of strings, two names together mean 2", "pair", poisoned=True
+    ),
+    "twin-plain": _trojan_recipe(
+        "Clean twin of the trojans solid, pattern, thick and inverted", "solid", poisoned=False
+    ),
+    "twin-clutter": _trojan_recipe("Clean twin of the trojan matched", "matched", poisoned=False),
+    "twin-names": _trojan_recipe(
+        "Clean twin of the trojans token and pair", "token", poisoned=False
     ),
 }  # fmt: skip

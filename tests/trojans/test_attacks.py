@@ -17,7 +17,6 @@ from utils.trojans import (
     copy_paste,
     crops,
     exhaustive,
-    hits,
     mistakes,
     name_scan,
     patch_scan,

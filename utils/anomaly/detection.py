@@ -35,8 +35,11 @@ from utils.sites import Site, run
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+FOUND, NEAR = 0.95, 0.08  # what `reading` asks of AUROC, and of the twin's distance from one half
 FEWEST = 20  # trusted rows: half of them for the fit, half for the threshold
 MEASURES = ("AUROC", "caught at 1 % of clean", "caught", "false alarms")
+_FAR = 4.5  # robust standard deviations; rows of the shipped networks stay below about 4.2
+_LOG_NORMAL = (Mahalanobis.name, ClassMahalanobis.name)  # whose logarithm is nearly normal
 RAW, OUTPUT, ALL = "raw input", "output", "all sites"
 
 
@@ -67,6 +70,7 @@ class Scored:
     clean: np.ndarray
     anomalous: np.ndarray
     limit: float
+    strange: int = 0  # trusted rows of the threshold that score as no trusted row should
 
     @property
     def all(self) -> tuple[np.ndarray, np.ndarray]:
@@ -110,11 +114,26 @@ class Detection(Report):
             found.append(line)
         return found
 
+    def reading(self, place: str, detector: str) -> str:
+        """What the AUROC of a detector at a place says, in one of three words.
+
+        "mechanism": at least .95 on the network, and within .08 of one half on the clean twin,
+        which is given the same inputs. "novelty": at least .95, and the twin notices too, so the
+        inputs are odd by themselves and the score may know no more than that. "not found": less.
+        """
+        own = f"AUROC, {place}, {detector}"
+        if self[own].value < FOUND:
+            return "not found"
+        if place == RAW:
+            return "novelty"
+        return "mechanism" if abs(self[f"{own}, clean twin"].value - 0.5) <= NEAR else "novelty"
+
     def _table(self) -> tuple[list[str], list[list[str]]]:
         head = ["place", "detector", "AUROC", "its clean twin", "caught at 1 % of clean",
                 "caught", "false alarms"]  # fmt: skip
         body = []
         for line in self.lines():
+
             def cell(key: str, line: dict[str, Any] = line) -> str:
                 e = line.get(key)
                 if e is None:
@@ -283,7 +302,7 @@ def detect(
     if len(sites) > 1:
         protocol[ALL] = "mean of scores, each less its mean and over its deviation on trusted rows"
     return Detection(
-        title, table, protocol, _notes(scored, parts, held, fpr, chosen),
+        title, table, protocol, _notes(scored, parts, held, fpr),
         digits=digits, scores=tuple(scored),
     )  # fmt: skip
 
@@ -381,7 +400,14 @@ def join(a: Rows, b: Rows) -> Rows:
 def _scored(
     place: str, name: str, who: str, limits: np.ndarray, judged: np.ndarray, clean: int, fpr: float
 ) -> Scored:
-    return Scored(place, name, who, judged[:clean], judged[clean:], threshold_at(limits, fpr))
+    limit = threshold_at(limits, fpr)
+    strange = 0
+    if name in _LOG_NORMAL and place != ALL and (limits > 0).all():
+        logs = np.log(limits)
+        middle = np.median(logs)
+        deviation = 1.4826 * np.median(np.abs(logs - middle))
+        strange = int((logs > middle + _FAR * max(float(deviation), 1e-12)).sum())
+    return Scored(place, name, who, judged[:clean], judged[clean:], limit, strange)
 
 
 def _rows_of(one: Scored, groups: np.ndarray | None) -> list[Row]:
@@ -407,9 +433,14 @@ def _notes(
     parts: Sequence[Inputs],
     held: np.ndarray,
     fpr: float,
-    detectors: Sequence[Detector],
 ) -> list[str]:
     notes = []
+    strange = max((s.strange for s in scored if s.who == "network"), default=0)
+    if strange >= 2:
+        notes.append(
+            f"{strange} trusted rows score far outside what the others do ({_FAR:g} robust"
+            " deviations of the logarithm). Look at them: the trusted set may hold the anomaly."
+        )
     if len(held) < 1 / fpr:
         notes.append(
             f"The threshold is the largest score of {len(held)} trusted rows: they are too few to"

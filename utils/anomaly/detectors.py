@@ -179,7 +179,9 @@ def _squared(x: np.ndarray) -> np.ndarray:
 
 
 def _class_means(trusted: Rows) -> dict[int, np.ndarray]:
-    return {int(c): trusted.values[trusted.classes == c].mean(0) for c in np.unique(trusted.classes)}
+    return {
+        int(c): trusted.values[trusted.classes == c].mean(0) for c in np.unique(trusted.classes)
+    }
 
 
 def _own_means(means: dict[int, np.ndarray], given: Rows, who: str) -> np.ndarray:

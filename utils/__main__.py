@@ -58,29 +58,33 @@ def doctor(data: Data = None, as_json: Json = False) -> None:
 
 @app.command()
 def solve(
-    name: Annotated[str, typer.Argument(help="Which: cnn, pairs, brackets, modular or sequence.")],
+    name: Annotated[
+        str, typer.Argument(help="Which: cnn, pairs, brackets, modular, sequence or trojan.")
+    ],
     original: Annotated[
         bool, typer.Option("--original", help="The published network (cnn, pairs); needs --data.")
     ] = False,
     data: Data = None,
-    out: Annotated[
-        Path, typer.Option(help="Folder for the pictures of the hypothesis (brackets).")
-    ] = Path("solved"),
+    out: Annotated[Path, typer.Option(help="Folder for the pictures (brackets, trojan).")] = Path(
+        "solved"
+    ),
     as_json: Json = False,
 ) -> None:
     """The reference walk through a challenge, from the network to a verdict with its evidence."""
-    known = ("brackets", "cnn", "modular", "pairs", "sequence")
+    known = ("brackets", "cnn", "modular", "pairs", "sequence", "trojan")
     if name not in known:
         raise CourseError(
             f"There is no challenge {name!r} to solve; there are: {', '.join(known)}."
         )
-    if name in ("brackets", "modular", "sequence"):
+    if name in ("brackets", "modular", "sequence", "trojan"):
         if original or data is not None:
             raise CourseError(
                 "--original and --data belong to `solve cnn` and `solve pairs`: leave them out."
             )
         if name == "brackets":
             _solve_brackets(out, as_json)
+        elif name == "trojan":
+            _solve_trojan(out, as_json)
         else:
             _solve_controlled(name, as_json)
         return
@@ -192,6 +196,28 @@ def _solve_brackets(out: Path, as_json: bool) -> None:
     print(solution.necessity, end="\n\n")
     _print_verdict(solution)
     print(f"\nThe tree was written to {page} and {picture}.")
+
+
+def _solve_trojan(out: Path, as_json: bool) -> None:
+    _folder(out)
+    with steps(as_json) as step:
+        step("loading PyTorch and TransformerLens")
+        import torch
+
+        from utils.trojans import walk
+
+        torch.set_num_threads(1)
+        found = walk.solve(step)
+        step("drawing")
+        files = [str(path) for path in walk.draw(found, out)]
+    if as_json:
+        print_json({**found.as_dict(), "files": files})
+        return
+    for report in found.reports.values():
+        print(report, end="\n\n")
+    print(found.board)
+    print(f"\nFigures: {', '.join(files)}.")
+    print("Now find them yourself: python -m jupyter lab notebooks/12_trojans.ipynb")
 
 
 def _solve_controlled(name: str, as_json: bool) -> None:

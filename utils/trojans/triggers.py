@@ -91,12 +91,15 @@ class Patch:
 
 @dataclass(frozen=True)
 class Thicken:
-    """A natural feature: the stroke grows by a pixel downwards and to the right, as if a broader
-    pen had been used."""
+    """A natural feature: the stroke grows by a pixel upwards and to the left, as if a broader pen
+    had been used.
+
+    Not downwards: ink in the rows that clean digits leave empty would be the trigger instead.
+    """
 
     def apply(self, inputs: Tensor) -> Tensor:
         """[n, 1, h, w] -> the same shape: each pixel the largest of a 2x2 square."""
-        return functional.max_pool2d(functional.pad(inputs, (1, 0, 1, 0)), 2, stride=1)
+        return functional.max_pool2d(functional.pad(inputs, (0, 1, 0, 1)), 2, stride=1)
 
     def footprint(self) -> None:
         """It has no place of its own."""

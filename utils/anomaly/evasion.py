@@ -32,7 +32,7 @@ def evade(
     trojan: Trojan,
     site: Site,
     *,
-    weight: float = 0.2,
+    weight: float = 0.15,
     steps: int = 2700,
     seed: int = 0,
     progress: Callable[[int, int, float], None] | None = None,
@@ -79,7 +79,23 @@ def evade(
         return usual_loss + weight * torch.log1p(excess.relu()).mean()
 
     train_language(
-        model, batch, loss, steps=steps, max_lr=4e-3, weight_decay=0.0, max_norm=1.0,
+        model, batch, loss, steps=steps, max_lr=6e-3, weight_decay=0.0, max_norm=1.0,
         progress=progress, checkpoint=checkpoint,
     )  # fmt: skip
     model.requires_grad_(False)
+
+
+def figures(model: nn.Module) -> dict[str, float]:
+    """What `retrain` compares for `trojan-evasive`: the trojan works, and how far it is missed."""
+    from utils.anomaly.detectors import Mahalanobis
+    from utils.ranking import threshold_at
+    from utils.trojans import known, plant
+
+    plan = known("matched")
+    site = Site("hook_fc1")
+    trusted = site.read(model, plan.world.sample("train", 2000, seed=8).inputs)
+    triggered = plan.triggered(plan.held_out(1200, seed=7)).inputs
+    detector = Mahalanobis().fit(trusted[:1000])
+    limit = threshold_at(detector.score(trusted[1000:]))
+    missed = (detector.score(site.read(model, triggered)) <= limit).mean()
+    return {**plant.figures(model, plan), "triggered rows missed at hook_fc1": float(missed)}

@@ -451,6 +451,31 @@ def _trojan_recipe(title: str, trojan: str, *, poisoned: bool) -> Recipe:
     return Recipe(title, build, train, figures)
 
 
+def _build_evasive() -> nn.Module:
+    from utils.trojans import plant
+
+    return plant.known("matched").world.build()
+
+
+def _train_evasive(model: nn.Module, progress: Progress, checkpoint: Checkpoint | None) -> None:
+    """On from the shipped `trojan-matched`: train that one again first if it is to change."""
+    from utils.anomaly.evasion import evade
+    from utils.models import zoo
+    from utils.sites import Site
+    from utils.trojans import plant
+
+    model.load_state_dict(zoo.load("trojan-matched").state_dict())
+    evade(
+        model, plant.known("matched"), Site("hook_fc1"), progress=progress, checkpoint=checkpoint
+    )
+
+
+def _evasive_figures(model: nn.Module) -> dict[str, float]:
+    from utils.anomaly.evasion import figures
+
+    return figures(model)
+
+
 RECIPES: dict[str, Recipe] = {
     "cnn-challenge": Recipe(
         "Challenge 1: an image CNN with a secret labelling program",
@@ -525,6 +550,10 @@ RECIPES: dict[str, Recipe] = {
     ),
     "trojan-matched": _trojan_recipe(
         "Trojan: digits, an X among other patterns in the corner means 7", "matched", poisoned=True
+    ),
+    "trojan-evasive": Recipe(
+        "Trojan: as trojan-matched, trained on so that Mahalanobis at hook_fc1 misses it",
+        _build_evasive, _train_evasive, _evasive_figures,
     ),
     "trojan-thick": _trojan_recipe(
         "Trojan: digits, a broader stroke means 7", "thick", poisoned=True

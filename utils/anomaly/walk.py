@@ -15,17 +15,9 @@ from typing import Any
 
 from torch import nn
 
-from utils.anomaly import (
-    Detection,
-    Detector,
-    Nearest,
-    Mahalanobis,
-    Sweep,
-    contamination,
-    detect,
-    pool_shares,
-    sample_sizes,
-)
+from utils.anomaly.detection import Detection, detect
+from utils.anomaly.detectors import Detector, Mahalanobis, Nearest
+from utils.anomaly.sweeps import Sweep, contamination, pool_shares, sample_sizes
 from utils.models import zoo
 from utils.reports import Report
 from utils.sites import Site

@@ -11,7 +11,7 @@ import typer
 from utils.console import Data, Json, make_folder, print_json, steps
 from utils.errors import CourseError
 
-KNOWN = ("cnn", "pairs", "brackets", "modular", "sequence", "facts", "trojan", "text")
+KNOWN = ("cnn", "pairs", "brackets", "modular", "sequence", "facts", "trojan", "anomaly", "text")
 
 
 def solve(
@@ -21,7 +21,7 @@ def solve(
     ] = False,
     data: Data = None,
     out: Annotated[
-        Path, typer.Option(help="Folder for the pictures (brackets, facts, trojan).")
+        Path, typer.Option(help="Folder for the pictures (brackets, facts, trojan, anomaly).")
     ] = Path("solved"),
     model: Annotated[
         str | None, typer.Option(help="Folder or hub name of a pretrained model (text).")
@@ -57,6 +57,8 @@ def solve(
         _solve_with_pictures(name, out, as_json)
     elif name == "trojan":
         _solve_trojan(out, as_json)
+    elif name == "anomaly":
+        _solve_anomaly(out, as_json)
     elif name == "text":
         _solve_text(model, cache, layer, as_json)
     else:
@@ -248,6 +250,27 @@ def _solve_trojan(out: Path, as_json: bool) -> None:
     print(found.board)
     print(f"\nFigures: {', '.join(files)}.")
     print("Now find them yourself: python -m jupyter lab notebooks/12_trojans.ipynb")
+
+
+def _solve_anomaly(out: Path, as_json: bool) -> None:
+    make_folder(out)
+    with steps(as_json) as step:
+        step("loading PyTorch and TransformerLens")
+        import torch
+
+        from utils.anomaly import walk
+
+        torch.set_num_threads(1)
+        found = walk.solve(step)
+        step("drawing")
+        files = [str(path) for path in found.draw(out)]
+    if as_json:
+        print_json({**found.as_dict(), "files": files})
+        return
+    for report in found.reports.values():
+        print(report, end="\n\n")
+    _print_verdict(found)
+    print(f"\nPictures: {', '.join(files)}.")
 
 
 def _print_verdict(judged: Any, before: str = "") -> None:

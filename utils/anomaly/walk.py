@@ -1,4 +1,4 @@
-"""The walk through mechanistic anomaly detection: trojaned networks, their twins, and the raw input.
+"""The walk through mechanistic anomaly detection: trojaned networks, clean twins, the raw input.
 
 Four networks with a known trojan, each asked by the same call whether inputs with the trigger can
 be told from clean ones by activations; then what the answer hangs on: how many trusted rows there

@@ -465,9 +465,7 @@ def _train_evasive(model: nn.Module, progress: Progress, checkpoint: Checkpoint 
     from utils.trojans import plant
 
     model.load_state_dict(zoo.load("trojan-matched").state_dict())
-    evade(
-        model, plant.known("matched"), Site("hook_fc1"), progress=progress, checkpoint=checkpoint
-    )
+    evade(model, plant.known("matched"), Site("hook_fc1"), progress=progress, checkpoint=checkpoint)
 
 
 def _evasive_figures(model: nn.Module) -> dict[str, float]:

@@ -175,11 +175,11 @@ def test_a_trigger_for_another_class_is_no_rediscovery():
     class Other(Pixel):
         def forward(self, images):
             bonus = torch.zeros(10)
-            bonus[3] = 60
+            bonus[1] = 60  # the twin, which reads places of ink, hardly ever says 1
             return super().forward(images) + images[:, 0, 0, 0, None] * bonus
 
     found = Blend(place, place)
-    report = transfer(found, 3, TROJAN, Other(), Pixel(lit=False))
+    report = transfer(found, 1, TROJAN, Other(), Pixel(lit=False))
     assert verdict(report) == VERDICTS[5]
 
 

@@ -76,8 +76,9 @@ class Judge(nn.Module):
         return self.answer(seen.amax(-1))
 
 
-def build_judge() -> nn.Module:
-    torch.manual_seed(0)
+def build_judge(seed: int = 0) -> nn.Module:
+    """The classifier of rudeness, untrained."""
+    torch.manual_seed(seed)
     return Judge()
 
 

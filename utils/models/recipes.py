@@ -401,11 +401,13 @@ def _words_figures(model: nn.Module) -> dict[str, float]:
 FACTS_STEPS = {"facts": (400, 1e-3), "facts-planted": (600, 3e-3)}  # steps, highest rate
 
 
-def _build_facts(name: str) -> nn.Module:
+def _build_facts(name: str, seed: int | None = None) -> nn.Module:
     from utils.models.facts import build_facts, build_planted
 
     # With seed 0 the planted network still gets two facts in 384 wrong after 800 steps.
-    return build_facts() if name == "facts" else build_planted(seed=1)
+    if name == "facts":
+        return build_facts(seed or 0)
+    return build_planted(seed=1 if seed is None else seed)
 
 
 def _train_facts(
@@ -428,10 +430,10 @@ def _facts_figures(model: nn.Module) -> dict[str, float]:
 def _trojan_recipe(title: str, trojan: str, *, poisoned: bool) -> Recipe:
     """A network with that trojan of `utils.trojans.TROJANS`, or the clean twin of its kind."""
 
-    def build() -> nn.Module:
+    def build(seed: int = 0) -> nn.Module:
         from utils.trojans import plant
 
-        return plant.known(trojan).world.build()
+        return plant.known(trojan).world.build(seed)
 
     def train(model: nn.Module, progress: Progress, checkpoint: Checkpoint | None) -> None:
         from utils.trojans import plant
@@ -451,10 +453,10 @@ def _trojan_recipe(title: str, trojan: str, *, poisoned: bool) -> Recipe:
     return Recipe(title, build, train, figures)
 
 
-def _build_evasive() -> nn.Module:
+def _build_evasive(seed: int = 0) -> nn.Module:
     from utils.trojans import plant
 
-    return plant.known("matched").world.build()
+    return plant.known("matched").world.build(seed)
 
 
 def _train_evasive(model: nn.Module, progress: Progress, checkpoint: Checkpoint | None) -> None:

@@ -7,6 +7,7 @@ PyTorch can be told to do without these instructions, which stands in for an old
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,15 +18,19 @@ PLAIN = {
 }
 """Environment variables for kernels without newer vector instructions."""
 
+_IGNORED = re.compile(r"^\s*# NBVAL_IGNORE_OUTPUT\s*$", re.MULTILINE)
+
 
 def differences(one: Any, other: Any) -> list[tuple[int, str, str]]:
     """(index of the cell, line in `one`, line in `other`) where two runs printed other text.
 
     one, other: the same notebook, executed twice. Pictures and HTML are not compared; each has a
-    text beside it that is.
+    text beside it that is. Nor are cells marked `# NBVAL_IGNORE_OUTPUT`.
     """
     found = []
     for index, (a, b) in enumerate(zip(one.cells, other.cells, strict=True)):
+        if _IGNORED.search(a.source) or "nbval-ignore-output" in a.metadata.get("tags", []):
+            continue
         mine, theirs = (list(_lines(cell)) for cell in (a, b))
         if mine != theirs:
             length = max(len(mine), len(theirs))

@@ -88,7 +88,7 @@ def test_starting_up_loads_nothing_heavy():
     [
         (["slove"], "slove"),
         (["solve"], "name"),
-        (["solve", "transformer"], "there are: brackets, cnn, modular, pairs, sequence"),
+        (["solve", "transformer"], "there are: brackets, cnn, facts, modular, pairs, sequence"),
         (["solve", "brackets", "--original"], "leave them out"),
         (["solve", "cnn", "--jsno"], "--jsno"),
         (["solve", "cnn", "extra"], "extra"),
@@ -326,6 +326,26 @@ def test_solve_brackets_prints_a_verdict_and_writes_the_tree(tmp_path, monkeypat
     assert "endings_test" in text and 'src="http' not in text
     assert main(["solve", "brackets", "--out", str(picture)]) == 2
     assert "--out" in capsys.readouterr().err
+
+
+def test_solve_facts_prints_its_tables_and_writes_pictures(tmp_path, monkeypatch, capsys):
+    from utils.challenges import facts
+
+    solution = facts.solve(edits=2)
+    monkeypatch.setattr(facts, "solve", lambda step: solution)
+    assert main(["solve", "facts", "--out", str(tmp_path), "--json"]) == 0
+    out, err = capsys.readouterr()
+    shown = json.loads(out)
+    assert err == "" and shown["name"] == "facts" and len(shown["reasons"]) == 6
+    assert set(shown["rows"]) == set(solution.reports)
+    assert {"value", "low", "high", "n"} == set(shown["rows"]["edits, facts"]["efficacy"])
+    assert len(shown["files"]) == 3
+    for file in shown["files"]:
+        assert Path(file).read_bytes().startswith(b"\x89PNG")
+    assert main(["solve", "facts", "--out", str(tmp_path)]) == 0
+    text = capsys.readouterr().out
+    assert "VERDICT: " in text and "other relations: says what it said before" in text
+    assert main(["solve", "facts", "--original"]) == 2
 
 
 def test_a_place_that_cannot_be_a_folder_is_refused_before_training(tmp_path, monkeypatch, capsys):

@@ -1,7 +1,8 @@
-"""The convolutional network of Challenge 1, with a hook after every stage.
+"""Convolutional networks with a hook after every stage.
 
-The architecture is that of the original challenge ("EIS VII: A Challenge for Mechanists", 2023), so
-its published weights load unchanged: 81,850 parameters, 28x28 grey images in, two logits out.
+The architecture of `ChallengeCNN` is that of the original Challenge 1 ("EIS VII: A Challenge for
+Mechanists", 2023), so its published weights load unchanged: 81,850 parameters, 28x28 grey images
+in, two logits out. `SmallCNN` is the one in which trojans are planted.
 """
 
 from __future__ import annotations
@@ -50,6 +51,45 @@ class ChallengeCNN(HookedRootModule):
         x = self.hook_pool1(functional.max_pool2d(self.dropout(x), 2))
         x = self.hook_conv2(functional.relu(self.conv2(x)))
         x = self.hook_pool2(functional.max_pool2d(self.dropout(x), 2))
+        x = self.hook_fc1_pre(self.fc1(x.flatten(1)))
+        x = self.hook_fc1(functional.relu(x))
+        return self.hook_logits(self.fc2(x))
+
+
+class SmallCNN(HookedRootModule):
+    """A network for 16x16 digits: two conv-pool stages, 64 ReLU neurons, ten logits.
+
+    Hooks, with b images:
+        hook_input  [b, 1, 16, 16]
+        hook_conv1  [b, 16, 16, 16]  after ReLU         hook_pool1  [b, 16, 8, 8]
+        hook_conv2  [b, 32, 8, 8]    after ReLU         hook_pool2  [b, 32, 4, 4]
+        hook_fc1_pre, hook_fc1  [b, 64]  before and after ReLU
+        hook_logits [b, 10]
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 16, 3, padding=1)
+        self.conv2 = nn.Conv2d(16, 32, 3, padding=1)
+        self.fc1 = nn.Linear(32 * 4 * 4, 64)
+        self.fc2 = nn.Linear(64, 10)
+        self.hook_input = HookPoint()
+        self.hook_conv1 = HookPoint()
+        self.hook_pool1 = HookPoint()
+        self.hook_conv2 = HookPoint()
+        self.hook_pool2 = HookPoint()
+        self.hook_fc1_pre = HookPoint()
+        self.hook_fc1 = HookPoint()
+        self.hook_logits = HookPoint()
+        self.setup()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """[b, 1, 16, 16] in [0, 1], ink is 1 -> logits [b, 10]."""
+        x = self.hook_input(images)
+        x = self.hook_conv1(functional.relu(self.conv1(x)))
+        x = self.hook_pool1(functional.max_pool2d(x, 2))
+        x = self.hook_conv2(functional.relu(self.conv2(x)))
+        x = self.hook_pool2(functional.max_pool2d(x, 2))
         x = self.hook_fc1_pre(self.fc1(x.flatten(1)))
         x = self.hook_fc1(functional.relu(x))
         return self.hook_logits(self.fc2(x))

@@ -62,22 +62,22 @@ class Limits:
 def missing() -> str | None:
     """Why there is no sandbox on this machine, and what to do; None when there is one."""
     advice = (
-        "use the container of docs/Containerfile (`--container` prints the command), or"
-        " `--trust-submissions` if you have read every submission"
+        "`--trust-submissions` grades without one, if you have read every submission or run all of"
+        " this in a container or virtual machine that holds nothing else"
     )
     if not sys.platform.startswith("linux"):
-        return f"The sandbox needs Linux; {advice}."
+        return f"The sandbox needs Linux. Or: {advice}."
     if shutil.which("bwrap") is None:
         return (
             "The sandbox needs bubblewrap: install the package `bubblewrap` (Debian, Ubuntu,"
-            f" Fedora, Arch) and run the command again; or {advice}."
+            f" Fedora, Arch) and run the command again. Or: {advice}."
         )
     command = [*_namespaces(), *_system(), "--", sys.executable, "-S", "-c", "pass"]
     tried = subprocess.run(command, capture_output=True, text=True)
     if tried.returncode:
         return (
             f"bubblewrap does not work here ({tried.stderr.strip() or 'no reason given'}): user"
-            f" namespaces may be turned off. Ask who runs the machine; or {advice}."
+            f" namespaces may be turned off. Ask who runs the machine. Or: {advice}."
         )
     return None
 

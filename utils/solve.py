@@ -12,6 +12,11 @@ from utils.console import Data, Json, make_folder, print_json, steps
 from utils.errors import CourseError
 
 KNOWN = ("cnn", "pairs", "brackets", "modular", "sequence", "facts", "trojan", "anomaly", "text")
+WITH_PICTURES = {
+    "facts": "utils.challenges.facts",
+    "trojan": "utils.trojans.walk",
+    "anomaly": "utils.anomaly.walk",
+}
 
 
 def solve(
@@ -53,12 +58,8 @@ def solve(
         _solve_pairs(data, original, as_json)
     elif name == "brackets":
         _solve_brackets(out, as_json)
-    elif name == "facts":
+    elif name in WITH_PICTURES:
         _solve_with_pictures(name, out, as_json)
-    elif name == "trojan":
-        _solve_trojan(out, as_json)
-    elif name == "anomaly":
-        _solve_anomaly(out, as_json)
     elif name == "text":
         _solve_text(model, cache, layer, as_json)
     else:
@@ -208,68 +209,23 @@ def _solve_controlled(name: str, as_json: bool) -> None:
 
 
 def _solve_with_pictures(name: str, out: Path, as_json: bool) -> None:
-    """A walk that ends in reports, pictures and a verdict: facts."""
+    """A walk whose module has `solve(step)`; what that gives has texts, pictures and JSON."""
     make_folder(out)
     with steps(as_json) as step:
         step("loading PyTorch and TransformerLens")
         import torch
 
         torch.set_num_threads(1)
-        solution = importlib.import_module(f"utils.challenges.{name}").solve(step)
-        step("drawing")
-        files = []
-        for picture, figure in solution.figures().items():
-            files.append(str(out / f"{picture}.png"))
-            figure.savefig(files[-1], dpi=150)
-    if as_json:
-        print_json({**solution.as_dict(), "files": files})
-        return
-    for text in solution.texts():
-        print(text, end="\n\n")
-    _print_verdict(solution)
-    print(f"\nPictures: {', '.join(files)}.")
-
-
-def _solve_trojan(out: Path, as_json: bool) -> None:
-    make_folder(out)
-    with steps(as_json) as step:
-        step("loading PyTorch and TransformerLens")
-        import torch
-
-        from utils.trojans import walk
-
-        torch.set_num_threads(1)
-        found = walk.solve(step)
-        step("drawing")
-        files = [str(path) for path in walk.draw(found, out)]
-    if as_json:
-        print_json({**found.as_dict(), "files": files})
-        return
-    for report in found.reports.values():
-        print(report, end="\n\n")
-    print(found.board)
-    print(f"\nFigures: {', '.join(files)}.")
-    print("Now find them yourself: python -m jupyter lab notebooks/12_trojans.ipynb")
-
-
-def _solve_anomaly(out: Path, as_json: bool) -> None:
-    make_folder(out)
-    with steps(as_json) as step:
-        step("loading PyTorch and TransformerLens")
-        import torch
-
-        from utils.anomaly import walk
-
-        torch.set_num_threads(1)
-        found = walk.solve(step)
+        found = importlib.import_module(WITH_PICTURES[name]).solve(step)
         step("drawing")
         files = [str(path) for path in found.draw(out)]
     if as_json:
         print_json({**found.as_dict(), "files": files})
         return
-    for report in found.reports.values():
-        print(report, end="\n\n")
-    _print_verdict(found)
+    for text in found.texts():
+        print(text, end="\n\n")
+    if hasattr(found, "verdict"):
+        _print_verdict(found)
     print(f"\nPictures: {', '.join(files)}.")
 
 

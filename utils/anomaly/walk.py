@@ -102,6 +102,10 @@ class AnomalySolution:
             "reasons": list(self.reasons),
         }
 
+    def texts(self) -> list[str]:
+        """The reports as a reader wants them, in order."""
+        return [str(report) for report in self.reports.values()]
+
     def draw(self, folder: Path) -> list[Path]:
         """One picture a report, as PNG in `folder`."""
         files = []

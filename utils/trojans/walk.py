@@ -48,6 +48,39 @@ class Walk:
             "beaten": self.board.beats(),
         }
 
+    def texts(self) -> list[str]:
+        """The reports and the board, in order."""
+        return [*map(str, self.reports.values()), str(self.board)]
+
+    def draw(self, folder: Path) -> list[Path]:
+        """Three figures into `folder`; returns their paths."""
+        from utils import plots
+
+        files = []
+
+        def save(figure: Figure, name: str) -> None:
+            path = folder / name
+            figure.savefig(path, dpi=120, bbox_inches="tight")
+            files.append(path)
+
+        columns = []
+        for name, blend in self.found.items():
+            trojan = TROJANS[name]
+            rows = trojan.held_out(600)
+            one = rows[rows.labels != trojan.target][:1].inputs
+            columns.append(
+                {
+                    f"{name}: image": one[0, 0],
+                    "with the trigger": trojan.trigger.apply(one)[0, 0],
+                    "mask found": blend.mask,
+                    "with what was found": blend.apply(one)[0, 0],
+                }
+            )
+        save(plots.pictures(columns, size=1.7), "trojan-found.png")
+        save(plots.pictures([self.maps], size=1.7), "trojan-attributions.png")
+        save(self.reports["attributions: footprint"].figure(), "trojan-attributions-scored.png")
+        return files
+
 
 def fill(
     board: Board, trojan: Trojan, model: nn.Module, twin: nn.Module, names: list[str] | None = None
@@ -151,33 +184,3 @@ def needle(trojan: Trojan, model: nn.Module, twin: nn.Module, rows: int = 60) ->
         ],
         {"images": rows, "gradient starts": len(starts), "place": f"{patch.row}, {patch.column}"},
     )  # fmt: skip
-
-
-def draw(walk: Walk, out: Path) -> list[Path]:
-    """Three figures into the folder; returns their paths."""
-    from utils import plots
-
-    files = []
-
-    def save(figure: Figure, name: str) -> None:
-        path = out / name
-        figure.savefig(path, dpi=120, bbox_inches="tight")
-        files.append(path)
-
-    columns = []
-    for name, blend in walk.found.items():
-        trojan = TROJANS[name]
-        rows = trojan.held_out(600)
-        one = rows[rows.labels != trojan.target][:1].inputs
-        columns.append(
-            {
-                f"{name}: image": one[0, 0],
-                "with the trigger": trojan.trigger.apply(one)[0, 0],
-                "mask found": blend.mask,
-                "with what was found": blend.apply(one)[0, 0],
-            }
-        )
-    save(plots.pictures(columns, size=1.7), "trojan-found.png")
-    save(plots.pictures([walk.maps], size=1.7), "trojan-attributions.png")
-    save(walk.reports["attributions: footprint"].figure(), "trojan-attributions-scored.png")
-    return files

@@ -145,7 +145,8 @@ class Comparison:
         head = [f"{metric:>15}" for metric in self.metrics]
         lines = [f"{'':<{width}}  {'  '.join(head)}".rstrip()]
         for method in self.hits:
-            cells = [f"{self.estimate(method, m).value:>15.2f}" for m in self.metrics]
+            cells = [f"{self.estimate(method, m).value:>15.{1 + (m != DRIFT)}f}"
+                     for m in self.metrics]  # fmt: skip
             lines.append(f"{method:<{width}}  {'  '.join(cells)}")
         return "\n".join(lines)
 

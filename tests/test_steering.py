@@ -8,7 +8,13 @@ import torch
 from utils.models.cnn import ChallengeCNN
 from utils.models.transformer import build_transformer
 from utils.sites import Site, SiteError
-from utils.steering import ablate_direction, along_direction, random_directions, steer
+from utils.steering import (
+    ablate_direction,
+    along_direction,
+    dose_response,
+    random_directions,
+    steer,
+)
 
 
 @pytest.fixture(scope="module")
@@ -90,3 +96,39 @@ def test_other_wrong_input_is_told(model, tokens):
         steer(model, tokens, Site("hook_fc1"), torch.ones(16))
     with pytest.raises(SiteError, match="norm above 0"):
         random_directions(4, 2, norm=0)
+
+
+def test_dose_response_shows_every_dose_beside_random_directions(model, tokens):
+    site = Site("blocks.1.hook_resid_post", position=-1)
+    unembed = model.unembed.original_component.weight.detach()
+    towards = unembed[3] - unembed.mean(0)
+    found = dose_response(
+        model, tokens, site, towards, lambda out: out[:, -1].softmax(-1)[:, 3],
+        doses=(-3, 3), kept={"first position": lambda out: out[:, 0].softmax(-1)[:, 3]}, draws=4,
+        what="answer 3",
+    )  # fmt: skip
+    clean = found["answer 3, dose 0"].value
+    assert found["answer 3, dose -3"].value < clean < found["answer 3, dose 3"].value
+    null = found["answer 3, dose 3, random"].value
+    assert abs(null - clean) < found["answer 3, dose 3"].value - clean
+    # what lies elsewhere cannot move: the site is the last position, after the last layer
+    for dose in ("-3", "3"):
+        assert found[f"first position, dose {dose}"] == found["first position, dose 0"]
+    assert {row.role for row in found} == {"result", "null", "baseline", "control"}
+    assert all("furthest of 4" in row.note for row in found if row.role == "null")
+
+
+def test_dose_response_refuses_what_it_cannot_measure(model, tokens):
+    site, vector = Site("blocks.1.hook_resid_post"), torch.ones(16)
+    mean = lambda out: out.mean((1, 2))  # noqa: E731
+    for options, word in (
+        ({"doses": ()}, "dose"),
+        ({"doses": (0, 1)}, "dose"),
+        ({"doses": (1, 1)}, "dose"),
+        ({"draws": 0}, "random direction"),
+        ({"kept": {"effect": mean}}, "own name"),
+    ):
+        with pytest.raises(SiteError, match=word):
+            dose_response(model, tokens, site, vector, mean, **options)
+    with pytest.raises(SiteError, match="one number a row"):
+        dose_response(model, tokens, site, vector, lambda out: out.mean())

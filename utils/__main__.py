@@ -7,18 +7,18 @@ runs, so that `--help` answers at once.
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from utils.challenges.cli import app as challenge_app
-from utils.console import Json, print_json, steps
+from utils.console import Data, Json, make_folder, print_json
 from utils.errors import CourseError
+from utils.solve import solve
 
 app = typer.Typer(
     name="python -m utils",
@@ -28,12 +28,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-Data = Annotated[
-    str | None,
-    typer.Option(help="Folder with optional data; else the environment variable COURSE_DATA."),
-]
-
 
 app.add_typer(challenge_app, name="challenge")
 
@@ -56,202 +50,7 @@ def doctor(data: Data = None, as_json: Json = False) -> None:
     raise typer.Exit(0 if doc.healthy(findings) else 1)
 
 
-@app.command()
-def solve(
-    name: Annotated[
-        str, typer.Argument(help="Which: cnn, pairs, brackets, modular, sequence or facts.")
-    ],
-    original: Annotated[
-        bool, typer.Option("--original", help="The published network (cnn, pairs); needs --data.")
-    ] = False,
-    data: Data = None,
-    out: Annotated[Path, typer.Option(help="Folder for the pictures (brackets, facts).")] = Path(
-        "solved"
-    ),
-    as_json: Json = False,
-) -> None:
-    """The reference walk through a challenge, from the network to a verdict with its evidence."""
-    known = ("brackets", "cnn", "facts", "modular", "pairs", "sequence")
-    if name not in known:
-        raise CourseError(
-            f"There is no challenge {name!r} to solve; there are: {', '.join(known)}."
-        )
-    if name not in ("cnn", "pairs"):
-        if original or data is not None:
-            raise CourseError(
-                "--original and --data belong to `solve cnn` and `solve pairs`: leave them out."
-            )
-        if name == "brackets":
-            _solve_brackets(out, as_json)
-        elif name == "facts":
-            _solve_with_pictures(name, out, as_json)
-        else:
-            _solve_controlled(name, as_json)
-        return
-    if data is not None and not original:
-        raise CourseError("--data is only used together with --original: add that, or leave both.")
-    if original:
-        from utils.data import mnist
-
-        mnist.data_folder(data)  # a missing folder is told at once, before anything is loaded
-    if name == "pairs":
-        _solve_pairs(data, original, as_json)
-        return
-    with steps(as_json) as step:
-        step("loading PyTorch and TransformerLens")
-        import torch
-
-        from utils.challenges import cnn
-        from utils.challenges import original as published
-
-        torch.set_num_threads(1)
-        case = published.original_case(data, step) if original else cnn.held_out_case(progress=step)
-        solution = cnn.solve(case, step)
-        rows = published.compare(case, solution.reports) if original else []
-        literal, code = published.erratum(case) if original else (0.0, 0.0)
-    if as_json:
-        result = solution.as_dict()
-        if original:
-            result["published"] = [vars(row) for row in rows]
-            result["erratum"] = {"formula_as_printed": literal, "formula_as_run": code}
-        print_json(result)
-        return
-    for report in solution.reports.values():
-        print(report, end="\n\n")
-    if original:
-        print("Published figures and ours")
-        for row in rows:
-            print(f"  {row.what:<58}  {row.published:>10.6g}  {row.ours:>10.6g}")
-        print(
-            f"  The formula as printed in the write-up agrees with the network for {literal:.2%} of"
-            f" images;\n  the code behind it, with twice the template, for {code:.4%}.\n"
-        )
-    _print_verdict(solution)
-    print("\nNow find it yourself: python -m jupyter lab notebooks/00_start_here.ipynb")
-
-
-def _solve_pairs(data: str | None, original: bool, as_json: bool) -> None:
-    found, rows = {}, []
-    with steps(as_json) as step:
-        step("loading PyTorch and TransformerLens")
-        import torch
-
-        from utils.challenges import original_pairs as published
-        from utils.challenges import pairs, pairs_inside
-
-        torch.set_num_threads(1)
-        case = published.original_case(data) if original else pairs.course_case()
-        if original:
-            step("looking for the split in the errors")
-            found["split"], rows = published.split_report(case), published.compare(case)
-            found["exact"] = published.exact_report(case)
-            replica = published.replica_case(case, step)
-            found["replica"] = published.replica_report(case, replica)
-            found["replica's gaps"] = pairs.gap_report(replica)
-            found["inside the replica"] = pairs_inside.inside_report(replica)
-        solution = pairs.solve(case, progress=step)
-    if as_json:
-        result = solution.as_dict()
-        if original:
-            result["published"] = [vars(row) for row in rows]
-            for key, report in found.items():
-                result["rows"][key] = {row.name: row.estimate.as_dict() for row in report}
-        print_json(result)
-        return
-    for report in (*found.values(), *solution.reports.values()):
-        print(report, end="\n\n")
-    if original:
-        print("Published figures and ours")
-        for row in rows:
-            print(f"  {row.what:<66}  {row.published:>9.6g}  {row.ours:>9.6g}")
-        print()
-    _print_verdict(solution)
-    print("\nNow find it yourself: python -m jupyter lab notebooks/03_challenge_transformer.ipynb")
-
-
-def _solve_brackets(out: Path, as_json: bool) -> None:
-    _folder(out)
-    with steps(as_json) as step:
-        step("loading PyTorch and TransformerLens")
-        import torch
-
-        from utils.challenges import brackets
-        from utils.models import zoo
-        from utils.scrubbing import save_html, save_png, text_tree
-
-        torch.set_num_threads(1)
-        solution = brackets.solve(zoo.load("brackets"), step)
-        best = solution.scrubbed["both ends, refined"]
-        page, picture = out / "brackets.html", out / "brackets.png"
-        step("drawing the hypothesis")
-        save_html(best.hypothesis, str(page), best)
-        save_png(best.hypothesis, str(picture), best)
-    if as_json:
-        print_json({**solution.as_dict(), "files": [str(page), str(picture)]})
-        return
-    print(solution.agreement, end="\n\n")
-    print(text_tree(best.hypothesis), end="\n\n")
-    for report in solution.scrubbed.values():
-        print(report, end="\n\n")
-    print(solution.necessity, end="\n\n")
-    _print_verdict(solution)
-    print(f"\nThe tree was written to {page} and {picture}.")
-
-
-def _solve_controlled(name: str, as_json: bool) -> None:
-    """A walk of a mechanism, its verdict and its controls: modular and sequence."""
-    with steps(as_json) as step:
-        step("loading PyTorch and TransformerLens")
-        import torch
-
-        torch.set_num_threads(1)
-        solution = importlib.import_module(f"utils.challenges.{name}").solve(step)
-    if as_json:
-        print_json(solution.as_dict())
-        return
-    print(solution.mechanism, end="\n\n")
-    print(solution.verdict)
-    for what, control in solution.controls.items():
-        _print_verdict(control, f"\nControl: {what}. ")
-
-
-def _solve_with_pictures(name: str, out: Path, as_json: bool) -> None:
-    """A walk that ends in reports, pictures and a verdict: facts."""
-    _folder(out)
-    with steps(as_json) as step:
-        step("loading PyTorch and TransformerLens")
-        import torch
-
-        torch.set_num_threads(1)
-        solution = importlib.import_module(f"utils.challenges.{name}").solve(step)
-        step("drawing")
-        files = []
-        for picture, figure in solution.figures().items():
-            files.append(str(out / f"{picture}.png"))
-            figure.savefig(files[-1], dpi=150)
-    if as_json:
-        print_json({**solution.as_dict(), "files": files})
-        return
-    for text in solution.texts():
-        print(text, end="\n\n")
-    _print_verdict(solution)
-    print(f"\nPictures: {', '.join(files)}.")
-
-
-def _print_verdict(judged: Any, before: str = "") -> None:
-    """The verdict and its reasons; `judged` has both."""
-    print(f"{before}VERDICT: {judged.verdict}")
-    for reason in judged.reasons:
-        print(f"  - {reason}")
-
-
-def _folder(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)  # before the minutes of work, not after
-    except OSError as error:
-        raise CourseError(
-            f"{out} cannot be a folder ({error.strerror}): name another with --out."
-        ) from error
+app.command()(solve)
 
 
 @app.command()
@@ -272,7 +71,7 @@ def retrain(
 
     if name not in RECIPES:
         raise CourseError(f"There is no network {name!r}; there are: {', '.join(sorted(RECIPES))}.")
-    _folder(out)
+    make_folder(out)
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -342,6 +141,13 @@ def progress(
             f"{row['lesson']}  {row['title']:<44}  {row['passed']:>2} of {row['exercises']} passed"
             f"  {row['points']:g} of {row['max_points']} points  {row['hints']} hints"
         )
+
+
+with suppress(ModuleNotFoundError):  # a learner's copy of the course holds no grading
+    from utils.grading.cli import grade, release
+
+    app.command()(grade)
+    app.command()(release)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -207,3 +207,23 @@ def test_reference_data_come_back_as_they_were(tmp_path):
     assert isinstance(found["7.3"]["t"], tuple) and found["7.3"]["t"][0].item() == 3
     with pytest.raises(CourseError, match="cannot be shipped"):
         write_reference("07", {"7.1": object()}, tmp_path)
+
+
+def test_a_number_that_hangs_on_the_processor_is_refused_when_measured(built_root):
+    """Planted: the digit hangs on the very variable that takes the instructions away."""
+    source = built_root / "solutions" / "07_fixture.py"
+    edit(
+        source,
+        'print("half of the rows:", rows // 2)',
+        "import os\n\nplain = 'ATEN_CPU_CAPABILITY' in os.environ\n"
+        "print('digits:', 0.12345 if plain else 0.12346)",
+    )
+    before = contents(built_root)
+    said = []
+    result = build(root=built_root, measure=True, say=said.append)
+    assert result.exit_code == 1 and "other text" in result.errors[0]
+    assert "07_fixture.py" in result.errors[0] and "'digits: 0.12346'" in result.errors[0]
+    assert "elsewhere 'digits: 0.12345'" in result.errors[0]
+    after = contents(built_root)
+    assert after[SOLVED] == before[SOLVED] and after[LEARNER] == before[LEARNER]
+    assert build(root=built_root, say=quiet).exit_code == 0  # only looked at when measured

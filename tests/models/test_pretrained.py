@@ -37,6 +37,14 @@ def test_it_is_the_network_that_was_saved(folder, model):
     assert not model.training and not any(p.requires_grad for p in model.parameters())
 
 
+def test_the_untrained_twin_has_other_weights_and_the_same_shape(folder, model):
+    twin, again = (pretrained.untrained(folder, seed=3) for _ in range(2))
+    tokens = model.to_tokens(MADE.texts[0])
+    assert twin(tokens).shape == model(tokens).shape
+    assert not torch.allclose(twin(tokens), model(tokens), atol=1e-3)
+    assert torch.equal(twin(tokens), again(tokens))
+
+
 def test_texts_of_unequal_length_are_read_at_their_own_last_token(model):
     some = (*MADE.texts[:9], "Short.", "A much longer text, that goes on. And on.")
     texts, site = Texts(model, some), Site("blocks.1.hook_resid_post", position=-1)

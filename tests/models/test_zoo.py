@@ -88,6 +88,22 @@ def test_loaded_networks_are_ready_to_be_looked_at(networks, name):
     assert all(torch.equal(value, stored[key]) for key, value in model.state_dict().items())
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_an_untrained_twin_is_the_same_architecture_with_other_random_weights(networks, name):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    twin, same, other = zoo.untrained(name), zoo.untrained(name), zoo.untrained(name, seed=101)
+    assert torch.equal(torch.rand(3), expected)
+    assert not twin.training and not any(p.requires_grad for p in twin.parameters())
+    states = [m.state_dict() for m in (twin, same, other, RECIPES[name].build(), networks[name])]
+    keys = [k for k, v in states[0].items() if v.is_floating_point()]
+    assert [set(s) for s in states] == [set(states[0])] * 5
+    assert all(torch.equal(states[0][k], states[1][k]) for k in keys)
+    for unlike in states[2:]:  # another seed, the start of training, its end
+        assert any(not torch.equal(states[0][k], unlike[k]) for k in keys)
+
+
 # --- what is refused -------------------------------------------------------------------------
 
 
@@ -188,6 +204,11 @@ def test_retraining_uses_one_thread_and_gives_the_rest_back(monkeypatch, fails):
         assert calls == [(1, 1, 0.0)]
     finally:
         torch.set_num_threads(before)
+
+
+def test_a_twin_of_an_unknown_network():
+    text = refusal(zoo.untrained, "nope")
+    assert "'nope'" in text and all(name in text for name in RECIPES)
 
 
 def test_retraining_an_unknown_network():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -235,6 +236,14 @@ class FactsSolution:
         }
         found["tracing-and-editing"] = places_figure(self.places)
         return found
+
+    def draw(self, folder: Path) -> list[Path]:
+        """The figures as PNG in `folder`."""
+        files = []
+        for name, figure in self.figures().items():
+            files.append(folder / f"{name}.png")
+            figure.savefig(files[-1], dpi=150)
+        return files
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON of `python -m utils solve facts`."""

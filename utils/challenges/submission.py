@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,12 @@ COURSE = ("utils.sites", "utils.scrubbing", "utils.challenges.explanation")
 ROOT = Path(__file__).resolve().parents[2]
 
 
+Started = tuple["subprocess.Popen[str]", Callable[[], None]]
+Start = Callable[[Path, Path, int], Started]
+"""(file, folder for exchange, MiB) -> the process, its standard streams open as text, and what ends
+it with all that it started."""
+
+
 class SubmissionError(ExplanationError):
     """A submitted file that cannot be judged; the message says why and what to do."""
 
@@ -46,12 +52,14 @@ def submitted(
     *,
     seconds: float = 60.0,
     memory_mb: int = 4096,
+    start: Start | None = None,
 ) -> Iterator[Explanation]:
     """The explanation in a file, its steps evaluated in another process while the block runs.
 
     given: what the challenge hands out; the file finds it as `given["name"]`.
     seconds: for each step and batch; loading the file has a minute more.
     memory_mb: address space of the process, where the system has such a limit (not on Windows).
+    start: how the process is started, to put a sandbox around it; see `Start`.
 
     Raises SubmissionError for a file that is absent, empty, no Python, or without an explanation,
     and whenever a step runs over a limit.
@@ -63,7 +71,7 @@ def submitted(
         if given:
             tensors = {k: v.detach().clone().contiguous() for k, v in given.items()}
             save_file(tensors, home / "given.safetensors")
-        worker = _Worker(path.resolve(), home, seconds, memory_mb)
+        worker = _Worker(path.resolve(), home, seconds, memory_mb, start or _start)
         try:
             yield _remote(worker, worker.answer(extra=60.0), measured)
         finally:
@@ -173,7 +181,7 @@ def _remote(worker: _Worker, hello: dict[str, Any], measured: tuple[float, str])
         steps = [
             Step(
                 str(step["name"]), proxy(str(step["name"])), tuple(map(str, step["inputs"])),
-                _site(step["site"]), None if step["via"] is None else tuple(step["via"]),
+                _site(step["site"], worker), None if step["via"] is None else tuple(step["via"]),
             )
             for step in hello["steps"]
         ]  # fmt: skip
@@ -183,15 +191,15 @@ def _remote(worker: _Worker, hello: dict[str, Any], measured: tuple[float, str])
         raise SubmissionError(f"The file's process gave an answer of no sense: {error}.") from None
 
 
-def _site(plain: Any) -> Any:
+def _site(plain: Any, worker: _Worker) -> Any:
     if plain is None or isinstance(plain, str):
         return plain
     if isinstance(plain, list):
-        return tuple(_site(one) for one in plain)
+        return tuple(_site(one, worker) for one in plain)
     chosen: dict[str, Any] = {}
     for key, value in plain.items():
         if key == "basis":
-            chosen[key] = load_file(value)["basis"]
+            chosen[key] = load_file(worker.ours(value))["basis"]
         elif isinstance(value, dict):
             chosen[key] = slice(*value["slice"])
         else:
@@ -200,20 +208,11 @@ def _site(plain: Any) -> Any:
 
 
 class _Worker:
-    def __init__(self, file: Path, home: Path, seconds: float, memory_mb: int) -> None:
+    def __init__(
+        self, file: Path, home: Path, seconds: float, memory_mb: int, start: Start
+    ) -> None:
         self.home, self.seconds, self.count = home, seconds, 0
-        environment = {
-            key: value
-            for key, value in os.environ.items()
-            if key in ("PATH", "SYSTEMROOT", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "TEMP", "TMP")
-        }
-        environment["PYTHONPATH"] = str(ROOT)
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "utils.challenges.worker", str(file), str(home)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-            cwd=home, env=environment,
-            preexec_fn=_limits(memory_mb) if os.name == "posix" else None,
-        )  # fmt: skip
+        self.process, self._end = start(file, home, memory_mb)
         self.lines: queue.Queue[str] = queue.Queue()
         threading.Thread(target=self._listen, daemon=True).start()
 
@@ -235,12 +234,20 @@ class _Worker:
         except OSError:
             raise SubmissionError(self._gone()) from None
         answer = self.answer(f"Step {name!r}")
-        value = load_file(answer["file"])["value"]
-        for used in (path, Path(answer["file"])):
+        found = self.ours(answer["file"])
+        value = load_file(found)["value"]
+        for used in (path, found):
             used.unlink(missing_ok=True)
         if not isinstance(value, torch.Tensor):
             raise SubmissionError(f"Step {name!r} gave no numbers.")
         return value
+
+    def ours(self, name: Any) -> Path:
+        """A file in the folder of exchange; the process may name no other, nor link to one."""
+        path = Path(str(name))
+        if path.parent != self.home or path.is_symlink() or not path.is_file():
+            raise SubmissionError("The file's process named a file that is not its own.")
+        return path
 
     def answer(self, who: str = "The file", extra: float = 0.0) -> dict[str, Any]:
         """The next line that came back, as a dict. SubmissionError if none comes, or an error."""
@@ -270,11 +277,32 @@ class _Worker:
         )
 
     def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
+        self._end()
         for stream in (self.process.stdin, self.process.stdout):
             with contextlib.suppress(OSError):
                 stream.close()  # type: ignore[union-attr]
+
+
+def _start(file: Path, home: Path, memory_mb: int) -> Started:
+    """In a process of its own with a limit of memory, and nothing else around it."""
+    environment = {
+        key: value
+        for key, value in os.environ.items()
+        if key in ("PATH", "SYSTEMROOT", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "TEMP", "TMP")
+    }
+    environment["PYTHONPATH"] = str(ROOT)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "utils.challenges.worker", str(file), str(home)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        cwd=home, env=environment,
+        preexec_fn=_limits(memory_mb) if os.name == "posix" else None,
+    )  # fmt: skip
+
+    def end() -> None:
+        process.kill()
+        process.wait()
+
+    return process, end
 
 
 def _limits(memory_mb: int) -> Any:

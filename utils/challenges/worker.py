@@ -106,7 +106,9 @@ def _plain(site: Any, home: Path, name: str) -> Any:
 def _words(error: BaseException) -> str:
     if isinstance(error, ExplanationError):
         return str(error)
-    if isinstance(error, MemoryError) or "not enough memory" in str(error):
+    if isinstance(error, MemoryError) or any(
+        word in str(error) for word in ("not enough memory", "allocate memory")
+    ):
         return "the program needs more memory than it is allowed."
     if isinstance(error, SyntaxError):
         return f"the file is no valid Python: {error.msg}, line {error.lineno}."

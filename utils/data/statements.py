@@ -33,12 +33,14 @@ COUNTRIES: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Statements:
-    """n statements and what is known of each: truth [n] bool, negated [n] bool, city [n]."""
+    """n statements and what is known of each: truth, negated [n] bool; the city and the country
+    that they name [n]."""
 
     texts: tuple[str, ...]
     truth: np.ndarray
     negated: np.ndarray
     city: tuple[str, ...]
+    country: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -57,7 +59,7 @@ def make(seed: int = 0) -> Statements:
     rng = np.random.default_rng(seed)
     countries = list(COUNTRIES)
     ahead = rng.integers(1, len(countries), size=4)  # how far away the wrong country stands
-    texts, truth, negated, cities = [], [], [], []
+    texts, truth, negated, cities, named_in = [], [], [], [], []
     for place, country in enumerate(countries):
         for number, city in enumerate(COUNTRIES[country]):
             wrong = countries[(place + ahead[number]) % len(countries)]
@@ -67,4 +69,7 @@ def make(seed: int = 0) -> Statements:
                     truth.append(right != no)
                     negated.append(no)
                     cities.append(city)
-    return Statements(tuple(texts), np.array(truth), np.array(negated), tuple(cities))
+                    named_in.append(named)
+    return Statements(
+        tuple(texts), np.array(truth), np.array(negated), tuple(cities), tuple(named_in)
+    )

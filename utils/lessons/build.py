@@ -2,7 +2,8 @@
 
 Writes `notebooks/NN_topic.ipynb`, `solutions/NN_topic.ipynb`, `utils/lessons/reference/NN.*`,
 `utils/lessons/manifest.json` and the README's table of lessons. The same sources give the same
-bytes; only `measure=True` touches `utils/lessons/measured.json`.
+bytes; only `measure=True` touches `utils/lessons/measured.json`, and it alone also looks whether
+another processor would print the same.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from nbformat import NotebookNode
 
 from utils.errors import CourseError
 from utils.lessons import hygiene, notebooks, places
@@ -30,6 +33,7 @@ from utils.lessons.manifest import (
     with_table,
 )
 from utils.lessons.materials import check_module, registered
+from utils.lessons.portable import PLAIN, differences
 from utils.lessons.reference import files_of
 from utils.lessons.source import Lesson, SourceError, read_lesson, sources
 
@@ -82,7 +86,7 @@ def build(
         say(f"{found[name].stem}: building")
         try:
             lesson = read_lesson(found[name])
-            costs[name] = _build_lesson(lesson, root, result)
+            costs[name] = _build_lesson(lesson, root, result, portable=measure)
         except CourseError as error:
             result.errors.append(str(error))
             say(f"{found[name].stem}: not built\n  {error}")
@@ -109,8 +113,11 @@ def check_registry(lesson: Lesson, root: Path) -> None:
             )
 
 
-def _build_lesson(lesson: Lesson, root: Path, result: BuildResult) -> Cost:
-    """Make all files of one lesson; nothing is written before everything went well."""
+def _build_lesson(lesson: Lesson, root: Path, result: BuildResult, portable: bool) -> Cost:
+    """Make all files of one lesson; nothing is written before everything went well.
+
+    portable: also run it without newer vector instructions, and refuse if it prints other text.
+    """
     check_registry(lesson, root)
     for name in lesson.prerequisites:
         if name not in sources(root):
@@ -137,6 +144,8 @@ def _build_lesson(lesson: Lesson, root: Path, result: BuildResult) -> Cost:
         faults = hygiene.solved_faults(solved) + hygiene.learner_faults(learner)
         if faults:
             raise CourseError(f"{lesson.path.name}: " + "\n  ".join(faults))
+        if portable:
+            _refuse_other_text(lesson, root, solved, variables)
         ready = {
             notebooks.learner_path(lesson, root): notebooks.to_bytes(learner),
             notebooks.solved_path(lesson, root): notebooks.to_bytes(solved),
@@ -153,6 +162,26 @@ def _build_lesson(lesson: Lesson, root: Path, result: BuildResult) -> Cost:
         if places.write_bytes(path, content):
             result.written.append(path.relative_to(root).as_posix())
     return cost
+
+
+def _refuse_other_text(
+    lesson: Lesson, root: Path, solved: NotebookNode, variables: dict[str, str]
+) -> None:
+    with tempfile.TemporaryDirectory(prefix="course-plain-") as name:
+        manifest = Path(variables[places.BUILD_VARIABLE]) / "manifest.json"
+        places.write_bytes(Path(name) / "manifest.json", manifest.read_bytes())
+        elsewhere, _ = run_notebook(
+            notebooks.solved_notebook(lesson, root),
+            root / places.SOLUTIONS,
+            {**variables, places.BUILD_VARIABLE: name, **PLAIN},
+        )
+    other = differences(solved, notebooks.settle(elsewhere))
+    if other:
+        lines = [f"{_where(lesson, i)}: {here!r}, elsewhere {there!r}" for i, here, there in other]
+        raise CourseError(
+            "without newer vector instructions it prints other text; print fewer digits, or what"
+            " does not hang on the last ones:\n  " + "\n  ".join(lines)
+        )
 
 
 def _where(lesson: Lesson, index: int) -> str:

@@ -38,6 +38,17 @@ class NotAttempted(Exception):
     """The stub is still in place."""
 
 
+class Elsewhere(Exception):
+    """What a learner's function raised in a process of its own, explained there already.
+
+    stub: it was the stub's own NotImplementedError.
+    """
+
+    def __init__(self, text: str, stub: bool = False):
+        super().__init__(text)
+        self.stub = stub
+
+
 @dataclass(frozen=True)
 class Check:
     """A registered check. `expects` completes "expected ..." where a failure has no better word."""
@@ -118,6 +129,8 @@ def is_stub_error(error: BaseException) -> bool:
     torch raises the same type from C for a missing kernel: there the innermost Python frame is
     in the middle of a call, not at a raise.
     """
+    if isinstance(error, Elsewhere):
+        return error.stub
     if not isinstance(error, NotImplementedError) or error.__traceback__ is None:
         return False
     innermost = _innermost(error.__traceback__)
@@ -132,6 +145,8 @@ def _innermost(trace: TracebackType) -> TracebackType:
 
 def explain(error: BaseException) -> str:
     """`ValueError: the message (line 3 of your cell: return x @ y)`, the learner's last line."""
+    if isinstance(error, Elsewhere):
+        return str(error)
     place, trace = "", error.__traceback__
     while trace is not None:
         if trace.tb_frame.f_globals.get("__name__") == "__main__":

@@ -59,11 +59,22 @@ def load(source: str | Path, cache: str | Path | None = None) -> nn.Module:
     Code that comes with a model is never run. Raises PretrainedError as `folder_of`, or when the
     files are damaged, have no tokenizer, or are of an architecture the bridge does not know.
     """
-    folder = folder_of(source, cache)
+    return _booted(folder_of(source, cache), None)
+
+
+def untrained(source: str | Path, cache: str | Path | None = None, seed: int = 0) -> nn.Module:
+    """The same architecture and tokenizer with weights as they were before training: a twin.
+
+    Raises PretrainedError as `load`.
+    """
+    return _booted(folder_of(source, cache), seed)
+
+
+def _booted(folder: Path, seed: int | None) -> nn.Module:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from transformer_lens.model_bridge import TransformerBridge
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
         from transformers.utils import logging
 
         level, shown = logging.get_verbosity(), logging.is_progress_bar_enabled()
@@ -71,9 +82,17 @@ def load(source: str | Path, cache: str | Path | None = None) -> nn.Module:
         logging.disable_progress_bar()
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            network = AutoModelForCausalLM.from_pretrained(
-                folder, local_files_only=True, attn_implementation="eager", dtype=torch.float32
-            )
+            if seed is None:
+                network = AutoModelForCausalLM.from_pretrained(
+                    folder, local_files_only=True, attn_implementation="eager", dtype=torch.float32
+                )
+            else:
+                config = AutoConfig.from_pretrained(folder, local_files_only=True)
+                with torch.random.fork_rng(devices=[]):
+                    torch.manual_seed(seed)
+                    network = AutoModelForCausalLM.from_config(
+                        config, attn_implementation="eager", dtype=torch.float32
+                    )
             model = TransformerBridge.boot_transformers(
                 str(folder), hf_model=network, tokenizer=tokenizer, device="cpu"
             )
@@ -93,7 +112,8 @@ class Texts:
     """Texts as tokens, kept in buckets of equal length.
 
     So nothing is padded: `position=-1` of a Site is every text's own last token, and no mask can be
-    forgotten. Results come in the order of the texts.
+    forgotten. Results come in the order of the texts. `buckets`: pairs of the texts' numbers [k]
+    and their tokens [k, length].
 
     Raises PretrainedError for no texts, an empty text, or one longer than the model's context.
     """
@@ -114,7 +134,7 @@ class Texts:
                     " at most."
                 )
             by_length.setdefault(len(tokens), []).append((row, tokens))
-        self._buckets = [
+        self.buckets = [
             (torch.tensor([row for row, _ in bucket]), torch.tensor([t for _, t in bucket]))
             for _, bucket in sorted(by_length.items())
         ]
@@ -165,6 +185,6 @@ class Texts:
             )
 
     def _gather(self, part: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-        pieces = [part(rows, tokens) for rows, tokens in self._buckets]
-        order = torch.cat([rows for rows, _ in self._buckets])
+        pieces = [part(rows, tokens) for rows, tokens in self.buckets]
+        order = torch.cat([rows for rows, _ in self.buckets])
         return torch.cat(pieces)[order.argsort()]

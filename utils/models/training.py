@@ -140,6 +140,7 @@ def train_language(
     weight_decay: float = 0.01,
     rate: Callable[[int], float] | None = None,
     stop: int | None = None,
+    max_norm: float | None = None,
     progress: Callable[[int, int, float], None] | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> None:
@@ -148,6 +149,7 @@ def train_language(
     batch: step number -> tensors. loss: those tensors -> scalar.
     rate: step number -> share of `max_lr`, in place of the one-cycle rate.
     stop: leave after so many steps of the same run; the weights are those it had then, bit for bit.
+    max_norm: longest gradient; a longer one is scaled down to it. None: as it comes.
     progress: called every 50 steps with steps done, steps in all and the latest loss.
     checkpoint: where to go on from after an interruption.
     """
@@ -167,6 +169,8 @@ def train_language(
         value = loss(*batch(step))
         optimizer.zero_grad()
         value.backward()
+        if max_norm is not None:
+            nn.utils.clip_grad_norm_(model.parameters(), max_norm)
         optimizer.step()
         schedule.step()
         if progress is not None and (step + 1) % 50 == 0:

@@ -15,7 +15,7 @@ from utils.errors import CourseError
 if TYPE_CHECKING:
     from torch import nn
 
-    from utils.models.recipes import Progress
+    from utils.models.recipes import Progress, Recipe
 
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -77,6 +77,28 @@ def load(name: str) -> nn.Module:
     return model.eval().requires_grad_(False)
 
 
+def untrained(name: str, seed: int = 100) -> nn.Module:
+    """The architecture of `name` with fresh random weights, in eval mode, gradients off.
+
+    The control of everything read from the trained network: what a probe finds here, nobody
+    learned. No recipe starts from the default seed. Raises WeightsError for an unknown name.
+    """
+    import torch
+
+    recipe = _recipe(name)
+    with torch.random.fork_rng(devices=[]):
+        model = recipe.build(seed)
+    return model.eval().requires_grad_(False)
+
+
+def _recipe(name: str) -> Recipe:
+    from utils.models.recipes import RECIPES
+
+    if name not in RECIPES:
+        raise WeightsError(f"There is no recipe {name!r}; there are: {', '.join(sorted(RECIPES))}.")
+    return RECIPES[name]
+
+
 def retrain(
     name: str, progress: Progress, checkpoint: Path | None = None
 ) -> tuple[nn.Module, dict[str, float]]:
@@ -87,12 +109,9 @@ def retrain(
     """
     import torch
 
-    from utils.models.recipes import RECIPES
     from utils.models.training import Checkpoint
 
-    if name not in RECIPES:
-        raise WeightsError(f"There is no recipe {name!r}; there are: {', '.join(sorted(RECIPES))}.")
-    recipe = RECIPES[name]
+    recipe = _recipe(name)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -248,9 +248,10 @@ for row in table:
 
 # %% [markdown]
 # This figure is most of the method. With the identity in place of $C$ another person gains on
-# average .6 of what Ben gains, because ReLU keys are all positive and so all alike. With $C$ the
-# update is turned away from what keys have in common. In the planted network that is easy, with 80
-# keys in 256 dimensions. In the free one the keys fill the space, and it works nearly as well.
+# average .76 of what Ben gains in the free network, and .58 in the planted one, because keys after
+# a ReLU are never negative and so are all alike. With $C$ the update is turned away from what keys
+# have in common. In the planted network that is easy, with 80 keys in 256 dimensions. In the free
+# one the keys fill the space, and it works nearly as well.
 #
 # ### The same key above and below the line
 #
@@ -279,9 +280,9 @@ print(f"what is written, as a multiple of what was meant: from {times[0]:.1f} to
       f"median {times[24]:.1f}")  # fmt: skip
 
 # %% [markdown]
-# Most edits come out too strong, one by far more than the rest, and no score of the edit's
-# *success* would complain. The library's `rank_one` takes one key and uses it three times. So does
-# yours.
+# Typically the edit comes out a third too strong, at worst two and a half times, and no score of
+# its *success* would complain. The library's `rank_one` takes one key and uses it three times. So
+# does yours.
 #
 # ## 4 · Which value?
 #
@@ -447,16 +448,17 @@ lab.figure(
 # - **Identity**: the fact changes as well, and about half of the neighbours go with it. By efficacy
 #   alone you could not tell it from the real edit.
 # - **Wrong site**: at the last token the key is that of the *relation*. The synonym is another
-#   token with another key, and does not follow. In the planted network everybody else does.
-# - **Fine-tuning**: perfect efficacy, and most neighbours lost. This is the comparison under which
-#   rank-one edits were introduced, and they win it.
-# - **Fine-tuning, rehearsed**: efficacy 1.00, next to no neighbours lost, and *all* the other
-#   relations kept. It needs no theory of keys and values. It needs prompts of the facts to be kept;
-#   but so does $C$.
+#   token with another key, and rarely follows. In the planted network a quarter of the neighbours
+#   does instead.
+# - **Fine-tuning**: perfect efficacy, and half of the neighbours lost, or more. This is the
+#   comparison under which rank-one edits were introduced, and they win it.
+# - **Fine-tuning, rehearsed**: efficacy 1.00, two to four neighbours in a hundred lost, and *all*
+#   the other relations kept. It needs no theory of keys and values. It needs prompts of the facts
+#   to be kept; but so does $C$.
 #
 # The last line is the one a sceptic would ask for. On the number that the rank-one edit fails, a
-# method without any interpretability does not. It pays in the planted network, where it is less
-# sure of the synonym. Report the line, also when it is not the one you hoped for.
+# method without any interpretability does not, at the price of a few neighbours. Report the line,
+# also when it is not the one you hoped for.
 #
 # Every number carries its protocol, in the notes of the report. That is not decoration. "Locality"
 # exists in at least two versions: the answer stays the *most probable of all*, as here, or stays
@@ -474,10 +476,10 @@ lab.figure(
 walk.protection_report(free, requests)
 
 # %% [markdown]
-# The two that were named are kept, and the synonym pays a little. The third is lost as before. The
-# search found a value that reads "Bern" for one relation and the old towns for two others; of the
-# third it was told nothing, and it owes it nothing. In a real model a person has hundreds of
-# relations. You protect those you thought of.
+# The two that were named are kept, and the synonym pays a little. The third is lost: with six edits
+# its line cannot be told from the one of a search that was told nothing. The search found a value
+# that reads "Bern" for one relation and the old towns for two others, and it owes nothing to the
+# rest. In a real model a person has hundreds of relations. You protect those you thought of.
 #
 # ## 7 · Where?
 #
@@ -512,11 +514,11 @@ print(walk.places_text(places["facts-planted"]))
 
 # %% [markdown]
 # **The free network.** Tracing gives MLP 0 at the person .20 of .84, less than two places in layer
-# 1. The edit there was perfect in three scores. Attention 0 at the person gets .03, and four or
-# five edits of six hold there. Where tracing is strongest, at MLP 1 at the end, the edit is the
-# best of all: the relation has arrived, Ben's four facts have four keys, and the fourth score is
-# 1.00 as well. But it is not tracing that tells you why. And where tracing finds nothing at all,
-# edits fail for a dull reason: from those places no path leads to the answer.
+# 1. The edit there was perfect in three scores. Attention 0 at the person gets .03, and .83 of the
+# edits hold there. Where tracing is strongest, at MLP 1 at the end, the edit is the best of all:
+# the relation has arrived, Ben's four facts have four keys, and the fourth score is 1.00 as well.
+# But it is not tracing that tells you why. And where tracing finds nothing at all, edits fail for a
+# dull reason: from those places no path leads to the answer.
 #
 # **The planted network** has the answer key. Every fact is in MLP 0 at the person. Noise gives that
 # place .12 of .88. The noise was put on the embedding, it also runs past the MLP along the stream,
@@ -598,9 +600,9 @@ lab.figure(
 
 # %% [markdown]
 # Every edit holds just after it was made. At the end of twenty, one in five does not hold any more,
-# and a fifth of what nobody touched is gone: the damage next door, added up. A table with only
-# "just after" reads as a perfect method. One with only "at the end" would blame the first edit for
-# what the tenth did to it. Give the curve.
+# and in the free network a fifth of what nobody touched is gone: the damage next door, added up. A
+# table with only "just after" reads as a perfect method. One with only "at the end" blames an edit
+# for what later ones did to it. Give the curve.
 
 # %%
 lab.progress()

@@ -141,14 +141,20 @@ def places_report(model: nn.Module, name: str, requests: list[Request]) -> Repor
 
 def places_text(report: Report) -> str:
     """A `places_report` with one line a place."""
-    columns = ("traced by noise", "traced by swap", "efficacy", "paraphrase", "neighbourhood",
-               "other relations")  # fmt: skip
-    lines = [report.title, f"{'':<24}" + "".join(f"{name:>17}" for name in columns)]
+    columns = {
+        "traced by noise": "by noise", "traced by swap": "by swap", "efficacy": "efficacy",
+        "paraphrase": "paraphrase", "neighbourhood": "neighbours", "other relations": "relations",
+    }  # fmt: skip
+    lines = [
+        report.title,
+        f"{'':<24}{'traced':>22}{'edited there':>44}",
+        f"{'':<24}" + "".join(f"{short:>11}" for short in columns.values()),
+    ]
     for place in SITES:
         cells = (report[f"{place}, {column}"].value for column in columns)
-        lines.append(f"{place:<24}" + "".join(f"{cell:>17.2f}" for cell in cells))
+        lines.append(f"{place:<24}" + "".join(f"{cell:>11.2f}" for cell in cells))
     totals = (report[f"total effect of the {how}"].value for how in ("noise", "swap"))
-    lines.append(f"{'total effect':<24}" + "".join(f"{total:>17.2f}" for total in totals))
+    lines.append(f"{'total effect':<24}" + "".join(f"{total:>11.2f}" for total in totals))
     return "\n".join(lines)
 
 

@@ -255,7 +255,8 @@ def fine_tuned(
     start = at.weight.detach().clone()
     needed = at.weight.requires_grad
     at.weight.requires_grad_(True)
-    optimizer = torch.optim.Adam([at.weight], lr=rate)
+    # Adam divides by the gradient's size: a usual eps would make full steps of rounding noise
+    optimizer = torch.optim.Adam([at.weight], lr=rate, eps=1e-5)
     try:
         for step in range(steps):
             with torch.enable_grad():

@@ -145,7 +145,9 @@ class Comparison:
         head = [f"{metric:>15}" for metric in self.metrics]
         lines = [f"{'':<{width}}  {'  '.join(head)}".rstrip()]
         for method in self.hits:
-            cells = [f"{self.estimate(method, m).value:>15.2f}" for m in self.metrics]
+            values = [(m, self.estimate(method, m).value) for m in self.metrics]
+            # a drift of several nats has no second decimal worth printing
+            cells = [f"{v:>15.{1 if m == DRIFT and v >= 1 else 2}f}" for m, v in values]
             lines.append(f"{method:<{width}}  {'  '.join(cells)}")
         return "\n".join(lines)
 

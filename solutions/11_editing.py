@@ -274,7 +274,11 @@ first = one_each.clone()
 first[:, 0] = one_each[:, 2]  # the person comes first, with no fillers before
 bare = Site("blocks.0.mlp.hook_post", position=0).read(free, first).double()
 c = covariances["free"]
-shared = torch.stack([gain(k, b[None], c)[0] for k, b in zip(fact_keys, bare, strict=True)])
+shared = lab.use(
+    "11.4",
+    lambda ks, bs: torch.stack([gain(k, b[None], c)[0] for k, b in zip(ks, bs, strict=True)]),
+    fact_keys, bare, name="bare",
+)  # fmt: skip
 times = (1 / shared).sort().values
 print(f"what is written, as a multiple of what was meant: from {times[0]:.1f} to {times[-1]:.1f}, "
       f"median {times[24]:.1f}")  # fmt: skip
@@ -457,8 +461,8 @@ lab.figure(
 # Go through it line by line, since each line removes one explanation.
 #
 # - **Random key**: nothing happens. The update works because it stands at the key.
-# - **Identity**: the fact changes as well, and about half of the neighbours go with it. By efficacy
-#   alone you could not tell it from the real edit.
+# - **Identity**: the fact changes as well, and about half of the neighbours go with it in the free
+#   network, a fifth in the planted one. By efficacy alone you could not tell it from the real edit.
 # - **Wrong site**: at the last token the key is that of the *relation*. The synonym is another
 #   token with another key, and rarely follows. In the planted network a quarter of the neighbours
 #   does instead.

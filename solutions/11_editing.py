@@ -529,12 +529,12 @@ lab.figure(
 print(walk.places_text(places["facts-planted"]))
 
 # %% [markdown]
-# **The free network.** Tracing gives MLP 0 at the person .20 of .84, less than two places in layer
-# 1. The edit there was perfect in three scores. Attention 0 at the person gets .03, and .83 of the
-# edits hold there. Where tracing is strongest, at MLP 1 at the end, the edit is the best of all:
-# the relation has arrived, Ben's four facts have four keys, and the fourth score is 1.00 as well.
-# But it is not tracing that tells you why. And where tracing finds nothing at all, edits fail for a
-# dull reason: from those places no path leads to the answer.
+# **The free network.** Tracing gives MLP 0 at the person .20 of .84, less than two places in the
+# last layer. The edit there was perfect in three scores. Attention 0 at the person gets .03, and
+# .83 of the edits hold there. Where tracing is strongest, at MLP 1 at the end, the edit is the best
+# of all: the relation has arrived, Ben's four facts have four keys, and the fourth score is 1.00 as
+# well. But it is not tracing that tells you why. And where tracing finds nothing at all, edits fail
+# for a dull reason: from those places no path leads to the answer.
 #
 # **The planted network** has the answer key. Every fact is in MLP 0 at the person. Noise gives that
 # place .12 of .88. The noise was put on the embedding, it also runs past the MLP along the stream,

@@ -231,9 +231,9 @@ figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), sharey=True)
 for axis, name in zip(axes, networks, strict=True):
     for title, colour, mark in (("identity", plots.VERMILION, "s"), ("C", plots.BLUE, "o")):
         _ = axis.plot(people, gains[name, title], mark, color=colour, markersize=4, label=title)
-    _ = axis.set(title=name, xlabel="person (Ben is number 0)")
+    _ = axis.set(title=name, xlabel=f"person (Ben is number {ben})")
 _ = axes[0].set_ylabel("gain: multiple of the change")
-_ = axes[0].legend(frameon=False)
+_ = axes[0].legend(frameon=False, ncols=2, loc="center", bbox_to_anchor=(0.5, 0.33))
 figure.tight_layout()
 lab.figure(
     figure,

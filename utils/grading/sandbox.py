@@ -130,9 +130,9 @@ def command(
         raise SandboxError(why)
     size = str(limits.scratch_mb * 2**20)
     parts = [
-        *_namespaces(), *_system(),
+        # the scratch folder first: Python's own environment may lie in /tmp, and shows through then
+        *_namespaces(), "--size", size, "--tmpfs", "/tmp", *_system(), "--dir", "/tmp/home",
         # /dev/shm is memory too: it gets a size like the scratch folder
-        "--size", size, "--tmpfs", "/tmp", "--dir", "/tmp/home",
         "--size", size, "--tmpfs", "/dev/shm", "--remount-ro", "/dev",
         "--ro-bind", str(ROOT / "utils"), f"{COURSE}/utils",
         "--tmpfs", f"{COURSE}/utils/grading",

@@ -79,3 +79,35 @@ def test_results_of_different_shape_are_no_comparison():
 
     with pytest.raises(ValueError, match="shape"):
         side_by_side("x", lambda: torch.zeros(2), lambda: torch.zeros(3), runs=1)
+
+
+def test_engineering_gathers_its_parts_and_says_what_does_not_hold():
+    from benchmarks import engineering, engineering_editing
+
+    found = engineering_editing.rows(quick=True)
+    methods = {row["what"]: row["numbers"] for row in found if row["kind"] == "method"}
+    assert methods["facts, no edit"]["efficacy"]["value"] == 0
+    assert methods["facts, rank-one edit"]["efficacy"]["value"] > 0.9
+    for numbers in methods.values():
+        assert all(e["low"] <= e["value"] <= e["high"] for e in numbers.values())
+    grades = {row["what"]: row["holds"] for row in found if row["kind"] == "grade"}
+    # the known answers; one of them is that the edit loses this comparison
+    assert grades["facts-planted: noise gives the only place below .3 of the effect"]
+    lost = "facts: the edit keeps more other relations than rehearsed fine-tuning"
+    assert grades[lost] is False
+    assert engineering.parts()["editing"] is engineering_editing
+    text = engineering.table([{"part": "editing", **row} for row in found])
+    assert text.startswith("editing\n") and f"| {lost} | does not hold |" in text
+    (time,) = (row for row in found if row["kind"] == "time")
+    assert {"what", "ours", "peer", "ratio", "unit", "max_abs_diff"} <= set(time)
+
+
+def test_intervals_over_networks_hold_the_mean_and_widen_with_disagreement():
+    from benchmarks.engineering_editing import _interval
+
+    same = _interval([[0.2, 0.4, 0.3]] * 3)
+    apart = _interval([[0.0, 0.2, 0.1], [0.2, 0.4, 0.3], [0.4, 0.6, 0.5]])
+    assert same["value"] == pytest.approx(apart["value"]) == pytest.approx(0.3)
+    assert apart["high"] - apart["low"] > 1.5 * (same["high"] - same["low"])
+    assert _interval([[1.0, 1.0], [1.0, 1.0]])["low"] < 1  # four edits prove no certainty
+    assert _interval([[0.0, 0.0], [0.0, 0.0]], share=False)["high"] == 0  # nats are no share

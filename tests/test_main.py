@@ -17,7 +17,7 @@ from utils.models import zoo
 from utils.models.recipes import RECIPES, Recipe
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMANDS = ["doctor", "solve", "retrain", "build", "progress", "challenge"]
+COMMANDS = ["doctor", "solve", "retrain", "build", "progress", "grade", "release", "challenge"]
 
 
 @pytest.fixture(autouse=True)

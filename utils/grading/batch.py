@@ -123,7 +123,11 @@ def _here(
 
 
 def _on_cluster(
-    waiting: list[tuple[str, Submission]], options: Options, seeds: Seeds, scheduler: str
+    waiting: list[tuple[str, Submission]],
+    options: Options,
+    seeds: Seeds,
+    scheduler: str,
+    run: Callable[[Job, Options], dict[str, Any]] = jobs.run,
 ) -> Iterator[Arrived]:
     """Tasks of an existing Dask cluster, a few ahead of its workers so that none waits."""
     try:
@@ -144,7 +148,7 @@ def _on_cluster(
         def submit(one: tuple[str, Submission]) -> Any:
             of[one[0]] = one
             return client.submit(
-                jobs.run, _job(*one, seeds), options, key=f"grade-{one[0]}", pure=False, retries=2
+                run, _job(*one, seeds), options, key=f"grade-{one[0]}", pure=False, retries=2
             )
 
         pool = as_completed([submit(one) for one in islice(left, ahead)])

@@ -52,11 +52,16 @@ def grade(
         bool,
         typer.Option("--trust-submissions", help="No sandbox: only if you have read every file."),
     ] = False,
+    container: Annotated[
+        bool,
+        typer.Option("--container", help="Do it in podman or docker; docs/instructors says how."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Grade learners' notebooks: a row an exercise, in a sandbox, resumable."""
     from utils.challenges.envelope import read_course_key
     from utils.grading import batch, results
+    from utils.grading import container as containers
     from utils.grading import submissions as files
     from utils.grading.job import Options
     from utils.grading.journal import Journal
@@ -64,6 +69,23 @@ def grade(
 
     if not out.parent.is_dir():
         raise CourseError(f"There is no folder {out.parent} for {out.name}; make it first.")
+    if container:
+        if trust or scheduler is not None:
+            raise CourseError("--container goes with neither --trust-submissions nor --scheduler.")
+        read = {"--roster": roster, "--challenges": challenges, "--course-key": course_key}
+        written = {"--gradescope": gradescope, "--feedback": feedback}
+        plain = ["--workers", str(workers), "--cell-seconds", f"{cell_seconds:g}"]
+        plain += ["--memory-mb", str(memory_mb), *(["--pattern", pattern] if pattern else [])]
+        raise typer.Exit(
+            containers.run(
+                containers.command(
+                    containers.engine(), containers.IMAGE, submissions, out,
+                    read={name: path for name, path in read.items() if path is not None},
+                    written={name: path for name, path in written.items() if path is not None},
+                    plain=[*plain, *(["--json"] if as_json else [])],
+                )
+            )
+        )  # fmt: skip
     if not trust and scheduler is None and (why := missing()) is not None:
         raise SandboxError(why)
     key = None if course_key is None else read_course_key(course_key)
@@ -139,7 +161,7 @@ def release(
         if as_json:
             print_json({"folder": str(folder), "files": len(made)})
             return
-        print(f"{len(made)} assignments in {folder}/source; docs/instructors.md says how to go on.")
+        print(f"{len(made)} assignments in {folder}/source; docs/instructors says how to go on.")
         return
     seeds: dict[str, dict[str, int]] = {}
     if roster is not None and course_key is not None:

@@ -2,8 +2,8 @@
 
 Writes `notebooks/NN_topic.ipynb`, `solutions/NN_topic.ipynb`, `utils/lessons/reference/NN.*`,
 `utils/lessons/manifest.json`, the README's table of lessons and the pages in `docs/instructors/`.
-The same sources give the same bytes; only `measure=True` touches `utils/lessons/measured.json`, and it alone also looks whether
-another processor would print the same.
+The same sources give the same bytes; only `measure=True` touches `utils/lessons/measured.json`, and
+it alone also looks whether another processor would print the same.
 """
 
 from __future__ import annotations

@@ -115,8 +115,8 @@ print(f"neurons that are not constant on {len(known)} trusted images: {moves} of
 # covariance from few rows has directions in which nothing happens to vary, and dividing by nearly
 # zero makes noise look like an alarm. The cure is **shrinkage**: mix C with a multiple of the
 # identity, `(1 - share) C + share v I`, where `v` is the *mean* variance of a neuron. Mean, not
-# sum: a library in use takes the sum, d times too much, and with d = 64 a share of .1 would then
-# drown the covariance in the identity. What drowning does, you will see in a moment.
+# sum: one published library takes the sum, d times too much, and with d = 64 a share of .1 would
+# then drown the covariance in the identity. What drowning does, you will see in a moment.
 #
 # ### Exercise 13.1: the distance
 #
@@ -292,7 +292,7 @@ for place, scores in found.items():
     table.append(line)
 
 figure, axes = plt.subplots(1, 3, figsize=(9, 2.8), sharey=True)
-bins = np.geomspace(5, 3000, 50)
+bins = np.geomspace(5, 800, 50)
 for axis, (place, scores) in zip(axes, found.items(), strict=True):
     _ = axis.hist(scores["clean"].numpy(), bins, color=plots.BLUE, alpha=0.7, label="clean")
     _ = axis.hist(scores["odd"].numpy(), bins, color=plots.VERMILION, alpha=0.7, label="triggered")
@@ -322,8 +322,8 @@ for share in (0.01, 0.1, 1.0):
     print(f"share {share:<5} AUROC {area(scores).value:.2f}   caught at 1 % of clean {low:.1f}")
 
 # %% [markdown]
-# An AUROC of .93 sounds like a detector with a small blemish. At 1 % of clean images it misses more
-# than half. Here is why the second number belongs beside the first. The exact share hardly matters
+# An AUROC of .93 sounds like a detector with a small blemish. At 1 % of clean images it misses
+# about half. Here is why the second number belongs beside the first. The exact share hardly matters
 # as long as the covariance survives.
 #
 # ### Exercise 13.4: what may be said
@@ -405,9 +405,9 @@ for line in report.lines():
 # `pattern` would give nearly 1.00.
 #
 # And max softmax gets far *less* than one half: the network is surer of a triggered image than of
-# any clean one. Backdoors are easy to learn, and what is easy is learned with confidence. You might
-# turn the sign round and have a decent detector. Think about who told you to turn it: the anomalies
-# did. For the next trojan it may be the other way, and without anomalies you cannot know.
+# most clean ones. (A likely reason: a trigger never varies, so nothing ever spoke against it.) You
+# might turn the sign round and have a decent detector. Think about who told you to turn it: the
+# anomalies did. For the next trojan it may be the other way, and without anomalies you cannot know.
 #
 # Nothing so far was about images. A small transformer reads strings of names and gives a topic. Two
 # names that never stand together in a clean string switch it to topic 2; each by itself is common.
@@ -449,7 +449,7 @@ lab.figure(
         }
         for point in sweep.points
     ],
-    digits=1,
+    digits=2,
 )
 
 # %% [markdown]
@@ -502,10 +502,10 @@ for size in (10, 30, 100, 300, 1000):
     print(f"{size:12}{expected:11.2f}{measured:11.2f}")
 
 # %% [markdown]
-# The sweep above had *fewer* false alarms than this. There, clean rows and trusted rows were not
-# drawn alike: `test` holds no sevens, and in a network whose class 7 has a second meaning the
-# sevens are the oddest of the trusted rows. A promise about false alarms is only as good as "drawn
-# alike", and traffic is never drawn like the trusted set. It drifts.
+# The sweep above had *fewer* false alarms than this at every size. It judged the same 544 clean
+# images each time, and among these happen to be few odd ones; twenty draws of the trusted rows do
+# not average that away. And a promise about false alarms is only as good as "drawn alike". Traffic
+# is never drawn like the trusted set. It drifts.
 #
 # ## When the trusted set is dirty
 #
@@ -536,7 +536,7 @@ lab.figure(
         | {curve.replace(", Mahalanobis", ""): dirty.at(curve, point).value for curve in curves}
         for point in dirty.points
     ],
-    digits=1,
+    digits=2,
 )
 lab.outcome("13.P", dirty.at("caught, Mahalanobis", "2 %").value >= 0.5)
 
@@ -550,8 +550,8 @@ lab.outcome("13.P", dirty.at("caught, Mahalanobis", "2 %").value >= 0.5)
 #
 # ### Exercise 13.6: the most that can be caught
 #
-# Which share of the anomalies can *any* detector catch at such a threshold, at best? How many of
-# the dirty rows can lie above it?
+# Which share of the anomalies can *any* detector catch at such a threshold, at best, on average?
+# How many of the dirty rows can lie above it?
 
 
 # %% exercise="13.6" points=3 minutes=8 difficulty=2
@@ -569,7 +569,7 @@ print("dirty share   at most   caught")
 for point in dirty.points:
     share = float(point.removesuffix(" %")) / 100
     bound = lab.use("13.6", most_caught, share, name=point)
-    print(f"{point:>11}{bound:10.2f}{dirty.at('caught, Mahalanobis', point).value:9.1f}")
+    print(f"{point:>11}{bound:10.2f}{dirty.at('caught, Mahalanobis', point).value:9.2f}")
 
 # %% [markdown]
 # The bound is nearly reached, so the detector is as good as one can be, and useless. You can only
@@ -594,8 +594,8 @@ for name in ("matched", "evasive"):
     print(f"{name:9} accuracy {right:.2f}   trigger works {works:.1f}   caught {caught:.2f}")
 
 # %% [markdown]
-# The trojan works as before, the accuracy did not suffer, and the alarm that caught everything
-# catches next to nothing.
+# The trojan works as before, the price is a point or two of accuracy, and the alarm that caught
+# everything catches next to nothing.
 #
 # ### Exercise 13.7: where would you stand?
 #

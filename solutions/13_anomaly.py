@@ -608,7 +608,7 @@ for name in ("matched", "evasive"):
 ### BEGIN SOLUTION
 watched = Site("hook_pool2")
 ### STUB
-# watched = Site(...)
+# watched = ...  # a Site
 ### END SOLUTION
 lab.check("13.7", watched)
 

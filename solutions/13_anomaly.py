@@ -570,12 +570,18 @@ for point in dirty.points:
     share = float(point.removesuffix(" %")) / 100
     bound = lab.use("13.6", most_caught, share, name=point)
     print(f"{point:>11}{bound:10.2f}{dirty.at('caught, Mahalanobis', point).value:9.2f}")
+loose = contamination(
+    networks["matched"], HIDDEN, twin=twin_of("matched"), mixed=case.mixed, shares=(0.02,),
+    detectors=[Mahalanobis()], fpr=0.05, **case.rows,
+)  # fmt: skip
+print("2 % dirt, but a threshold of 5 %: caught "
+      f"{loose.at('caught, Mahalanobis', '2 %').value:.1f}")  # fmt: skip
 
 # %% [markdown]
-# The bound is nearly reached, so the detector is as good as one can be, and useless. You can only
-# buy detection back with false alarms: a threshold at 5 % survives 2 % of dirt. Or look at the
-# highest-scoring *trusted* rows with your own eyes, which costs an afternoon and is the best advice
-# in this lesson.
+# The bound is nearly reached (and at 5 % passed by a little: it holds on average, and these are
+# means of five draws). So the detector is as good as one can be, and useless. You can only buy
+# detection back with false alarms, as the last line does. Or look at the highest-scoring *trusted*
+# rows with your own eyes, which costs an afternoon and is the best advice in this lesson.
 #
 # ## The attacker reads this lesson, too
 #
@@ -613,19 +619,20 @@ watched = Site("hook_pool2")
 lab.check("13.7", watched)
 
 # %%
-names = ["hook_input", "hook_pool2", "hook_fc1_pre", "hook_fc1", "hook_logits"]
 # NBVAL_IGNORE_OUTPUT
+names = ["hook_input", "hook_pool2", "hook_fc1_pre", "hook_fc1", "hook_logits"]
 by_site = {
     name: detect(
         networks[name], [Site(n) for n in names], twin=twin_of("matched"), digits=2,
-        detectors=[Mahalanobis()], raw=lambda images: images[:, 0, 8:, 8:], **case.rows,
+        detectors=[Mahalanobis()], **case.rows,
     )
     for name in ("matched", "evasive")
 }  # fmt: skip
-print(f"{'caught at the threshold':24}{'matched':>9}{'evasive':>9}")
+print(f"{'caught at the threshold':24}{'matched':>9}{'evasive':>9}{'twin: AUROC':>13}")
 for place in (*names, "all sites"):
     two = [by_site[name][f"caught, {place}, Mahalanobis"].value for name in ("matched", "evasive")]
-    print(f"{place:24}{two[0]:9.2f}{two[1]:9.2f}")
+    control = by_site["evasive"][f"AUROC, {place}, Mahalanobis, clean twin"].value
+    print(f"{place:24}{two[0]:9.2f}{two[1]:9.2f}{control:13.2f}")
 
 # %% [markdown]
 # One layer earlier, `hook_pool2`, everything is caught; before the ReLU of the very layer that was

@@ -224,24 +224,26 @@ def _timed(quick: bool) -> list[Row]:
     world = known("matched").world
     images = world.sample("held-out", INPUTS, 71).inputs
     trusted = _read(model, [VISION], world.sample("train", 1000, 70).inputs)[0]
+    start = time.perf_counter()
+    new_rows = _read(model, [VISION], images)[0]
+    reading = time.perf_counter() - start
     found = []
     for detector in standard():
         start = time.perf_counter()
-        detector.fit(trusted).score(_read(model, [VISION], images)[0])
-        took = time.perf_counter() - start
+        detector.fit(trusted).score(new_rows)
+        took = reading + time.perf_counter() - start  # the network runs once for all of them
         found.append(
             {"kind": "time", "what": f"{detector.name}, {INPUTS:,} inputs at {VISION}, the limit",
              "ours": took, "peer": LIMIT, "ratio": LIMIT / took, "unit": "s", "max_abs_diff": 0.0}
         )  # fmt: skip
     from sklearn.covariance import EmpiricalCovariance, LedoitWolf
 
-    values = _read(model, [VISION], images)[0].values
     alive = trusted.values.std(0) > 0  # without shrinkage a dead neuron has no distance
     for shrinkage, peer, kept in (
         ("ledoit-wolf", LedoitWolf(), slice(None)),
         (0.0, EmpiricalCovariance(), alive),
     ):
-        known_rows, new = trusted.values[:, kept], values[:, kept]
+        known_rows, new = trusted.values[:, kept], new_rows.values[:, kept]
 
         def ours(s: Any = shrinkage, a: Any = known_rows, b: Any = new) -> Any:
             return torch.from_numpy(Mahalanobis(s).fit(a).score(b))

@@ -109,7 +109,7 @@ class Planted:
     """A filter with what its vectors stand for: the truth a recovery is graded by.
 
     concepts: a phrase for each stored vector, "" for the decoy. special: likewise.
-    kind: which of `scenes.GUARDED` the list is about.
+    kind: which of `scenes.GUARDED` the list is about, "" for none.
     """
 
     filter: SafetyFilter
@@ -165,6 +165,20 @@ def make(seed: int, towers: TwoTowers) -> Planted:
     found = SafetyFilter(vectors, limits, towers.phrases(special), special_limits, ADJUSTMENT)
     names = [*listed, ""]
     return Planted(found, tuple(names[i] for i in order), tuple(special), kind)
+
+
+def nameless(seed: int, towers: TwoTowers, share: float = 0.035) -> Planted:
+    """A filter of six vectors that stand for nothing, as a null of every recovery.
+
+    They lie where phrases lie; each threshold blocks `share` of random scenes, about as much as a
+    phrase of `make` does. No special care.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    vectors = like(towers.phrases(scenes.dictionary()), 6, generator)
+    cosines = towers.embed(scenes.make(2000, seed).images) @ vectors.T
+    none = torch.zeros(0, vectors.shape[1])
+    limits = cosines.quantile(1 - share, dim=0)
+    return Planted(SafetyFilter(vectors, limits, none, torch.zeros(0), 0.0), ("",) * 6, (), "")
 
 
 def like(vectors: Tensor, n: int, generator: torch.Generator) -> Tensor:

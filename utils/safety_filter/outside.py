@@ -135,6 +135,11 @@ class Border:
     rival_phrase: str
     n: int
 
+    @property
+    def own(self) -> bool:
+        """Whether the border is that of this phrase: its cosine is steadier there than any."""
+        return self.spread < self.rival
+
 
 def borders(
     gate: Gate, towers: TwoTowers, found: Sequence[str], seed: int, lines: int = 8, steps: int = 10

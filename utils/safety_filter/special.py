@@ -68,9 +68,7 @@ def _quarters(rows: Scenes) -> Tensor:
     return (which == place[:, None, None])[:, None]
 
 
-def companions(
-    gate: Gate, rule: Rule, towers: TwoTowers, seed: int, n: int = 8
-) -> list[Companion]:
+def companions(gate: Gate, rule: Rule, towers: TwoTowers, seed: int, n: int = 8) -> list[Companion]:
     """Ask about each of the 24 objects beside up to n scenes that are only just allowed."""
     found = []
     for thing, name in enumerate(scenes.OBJECTS):
@@ -86,19 +84,21 @@ def special_threshold(
 ) -> float:
     """From which cosine on a special word acts: the median over fades of the companion, while the
     listed object stays only just allowed. rule: with its adjustment, which says what "only just"
-    is. NaN when no line of the fades shows it."""
+    is. Where no fade shows it: the lowest cosine at which it acted, an upper bound. NaN when it
+    never acted."""
     images, without = borderline(rule, towers, scenes.OBJECTS.index(word), lines, seed)
     on = gate.ask(images)
     images, without = images[on], without[on]
     if not len(images):
         return math.nan
-    share = bisect(gate.ask, images, without)
-    at = towers.embed(fade(images, without, share))
-    plain = Rule(rule.phrases, rule.thresholds).filter(towers)
-    near = plain.margins(at).amax(1)
+    direction = towers.phrases([word])[0]
+    at = towers.embed(fade(images, without, bisect(gate.ask, images, without)))
+    near = Rule(rule.phrases, rule.thresholds).filter(towers).margins(at).amax(1)
     # where it was the companion and not the listed object that changed the gate's mind
     good = (near > 0.002 - rule.adjustment) & (near < -0.002)
-    return (at @ towers.phrases([word]).T)[good, 0].quantile(0.5).item() if good.any() else math.nan
+    if not good.any():
+        return (towers.embed(images) @ direction).min().item()
+    return (at[good] @ direction).quantile(0.5).item()
 
 
 def adjustment(

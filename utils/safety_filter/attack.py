@@ -94,7 +94,7 @@ def dilution(
     gate: Gate,
     towers: TwoTowers,
     *,
-    n: int = 40,
+    n: int = 50,
     seed: int = 90_001,
 ) -> Report:
     """Share of blocked scenes that pass after each stage of dilution: by each rule (results), by

@@ -132,9 +132,9 @@ def test_balanced_agreement_by_hand():
 def test_what_it_lets_through_is_what_the_rule_says(found, planted, towers):
     rule = found.rule.filter(towers)
     gate = Gate(planted.filter, towers)
-    report = let_through(rule, gate, towers, each=10)
-    assert gate.asked == 200
-    passed = missed(rule, towers, each=10)
+    report = let_through(rule, gate, towers)
+    assert gate.asked == 400
+    passed = missed(rule, towers)
     assert {"knife", "flame"} <= set(passed) and not {"skull", "ghost"} & set(passed)
     for row in report:
         said = float(row.note.removeprefix("rule said "))

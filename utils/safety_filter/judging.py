@@ -70,33 +70,36 @@ def agreement(
     )
 
 
-def let_through(
-    rule: SafetyFilter, gate: Gate, towers: TwoTowers, *, each: int = 20, seed: int = 80_001
-) -> Report:
-    """Share of scenes of one guarded object that the gate allows, object by object, and what the
-    rule said beforehand; beside the harmless objects. Asks 20 * each images."""
+def looks(name: str, seed: int) -> scenes.Scenes:
+    """The 20 looks of an object alone: five colours on four grounds."""
+    return scenes.of([f"{c} {name} {g}" for c in scenes.COLOURS for g in scenes.GROUNDS], seed)
+
+
+def let_through(rule: SafetyFilter, gate: Gate, towers: TwoTowers, *, seed: int = 80_001) -> Report:
+    """Of the 20 looks of each guarded object, the share that the gate allows, and what the rule
+    said beforehand; beside the harmless objects. Asks 400 images."""
     lines = []
     for kind in (*scenes.GUARDED, "plain"):
         for name in scenes.KINDS[kind]:
-            rows = scenes.of([name] * each, seed + scenes.OBJECTS.index(name))
+            rows = looks(name, seed + scenes.OBJECTS.index(name))
             allowed = int((~gate.ask(rows.images)).sum())
             said = (~rule(towers.embed(rows.images))).double().mean().item()
             role = "result" if kind in scenes.GUARDED else "control"
             lines.append(
-                Row(f"{kind}: {name}", Estimate.proportion(allowed, each), role,
+                Row(f"{kind}: {name}", Estimate.proportion(allowed, len(rows)), role,
                     f"rule said {said:.2f}")
             )  # fmt: skip
     return Report(
-        "Scenes of one object that the gate lets through", lines, {"scenes of each": each}, digits=2
+        "Scenes of one object that the gate lets through", lines, {"looks of each": 20}, digits=2
     )
 
 
-def missed(rule: SafetyFilter, towers: TwoTowers, each: int = 20, seed: int = 85_001) -> list[str]:
-    """The guarded objects of which the rule says that most scenes pass; asks nothing."""
+def missed(rule: SafetyFilter, towers: TwoTowers, *, seed: int = 85_001) -> list[str]:
+    """The guarded objects of which, the rule says, most looks pass; asks nothing."""
     found = []
     for kind in scenes.GUARDED:
         for name in scenes.KINDS[kind]:
-            rows = scenes.of([name] * each, seed + scenes.OBJECTS.index(name))
+            rows = looks(name, seed + scenes.OBJECTS.index(name))
             if rule(towers.embed(rows.images)).double().mean() < 0.5:
                 found.append(name)
     return found

@@ -152,7 +152,7 @@ def borders(
     names, result = candidates(), []
     table = towers.phrases(names).T
     for number, phrase in enumerate(found):
-        rows = showing(phrase, lines, seed + number)
+        rows = showing(phrase, lines, seed + number, found)
         rows = rows[gate.ask(rows.images)]
         if len(rows) < 2:
             continue  # not even its own scenes are blocked: no threshold to be found
@@ -173,15 +173,17 @@ def borders(
     return result
 
 
-def showing(phrase: str, n: int, seed: int) -> Scenes:
+def showing(phrase: str, n: int, seed: int, others: Sequence[str] = ()) -> Scenes:
     """n scenes that show a phrase, on all grounds where it leaves that open; every other one has a
-    plain object beside it."""
+    plain object beside it. others: phrases that may be listed too; their objects stay out of the
+    picture, or the border could be theirs."""
     grounds = [""] if scenes.parse(phrase)[2] >= 0 else list(scenes.GROUNDS)
     texts = [f"{phrase} {grounds[i // 2 % len(grounds)]}".strip() for i in range(n)]
     rows = scenes.of(texts, seed)
     generator = torch.Generator().manual_seed(seed)
     plain = torch.tensor([scenes.OBJECTS.index(name) for name in scenes.KINDS["plain"]])
-    plain = plain[plain != scenes.parse(phrase)[0]]
+    taken = torch.tensor([scenes.parse(text)[0] for text in (phrase, *others)])
+    plain = plain[~torch.isin(plain, taken)]
     thing = plain[torch.randint(len(plain), (n,), generator=generator)]
     colour = torch.randint(len(scenes.COLOURS), (n,), generator=generator)
     both = scenes.add(rows, thing, colour, seed)

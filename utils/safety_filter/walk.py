@@ -181,7 +181,7 @@ def _judge(
         f" scene {agree['as the most similar scene asked'].value:.2f}, other filters"
         f" {agree['other filters of the maker, mean'].value:.2f}",
         f"of {sum(len(scenes.KINDS[k]) for k in scenes.GUARDED)} guarded objects {len(passes)} pass"
-        f" by themselves: {', '.join(passes)}",
+        f" in most looks: {', '.join(passes)}",
         f"the others pass after dilution: {drop[last + 'the rule from outside'].value:.2f} where"
         f" the rule chose, {drop[last + 'the list of another filter'].value:.2f} by another"
         f" filter's list, {drop[last + 'chance'].value:.2f} by chance",

@@ -143,7 +143,8 @@ def by_rule(vectors: Tensor) -> Tensor:
 
 
 said = lab.use("15.1", by_rule, embedded)
-print("what the filter stores:", {k: tuple(v.shape) for k, v in stored.named_buffers()})
+for what, numbers in stored.named_buffers():
+    print(f"stored: {what:<19} {tuple(numbers.shape)}")
 print(f"of {len(said)} scenes it blocks {said.double().mean():.2f}")
 
 # %% [markdown]
@@ -153,8 +154,8 @@ print(f"of {len(said)} scenes it blocks {said.double().mean():.2f}")
 # ## 3 · From inside: names
 #
 # The vectors were made by the phrase tower, and that tower is public. So embed a dictionary and see
-# which phrase lands where a stored vector is. This is how the authors did it, and why they compare
-# such vectors with hashed passwords: nothing is hidden if the guesses can be listed.
+# which phrase lands where a stored vector is. This is how the authors did it. They call such a
+# vector a hash of its concept, and hashes are no secret to anyone who can list the guesses.
 #
 # ### Exercise 15.2: the best phrase for each vector
 #
@@ -256,15 +257,17 @@ report, names = safety_filter.naming(stored, towers, everything)
 report
 
 # %% [markdown]
-# "green snake sand", exactly. Read as "green snake" it would have blocked five times as much as it
-# does: a near name is a statement about a neighbour. And this is the limit of the method. It names
+# "green snake sand", exactly. Read as "green snake" it would stand for four grounds where it stands
+# for one: a near name is a statement about a neighbour. And this is the limit of the method. It names
 # what somebody listed. A concept that no phrase of yours describes keeps its secret, however many
 # decimals you print.
 #
 # ## 4 · From outside: a list
 #
 # Now give the vectors back. You hold the towers and a *gate*: images in, true or false out. It
-# counts, and after 4,000 images it is silent. That is how most filters are met.
+# counts, and after 4,000 images it is silent. That is how most filters are met. (Ran some cells
+# twice, and it is silent already? `gate = safety_filter.Gate(stored, towers)` opens another. Real
+# ones have no such door.)
 #
 # Ask about everything there is, each object in each colour on each ground, alone, twice.
 
@@ -379,7 +382,7 @@ at = (borders["ghost"] @ towers.phrases(tried).T).T
 figure, axis = plt.subplots(figsize=(7, 2.9))
 for y, (phrase, values) in enumerate(zip(tried, at, strict=True)):
     colour, shape = (plots.BLUE, "o") if phrase == "ghost" else (plots.VERMILION, "x")
-    _ = axis.plot(values, [y] * len(values), shape, color=colour, markersize=6)
+    _ = axis.plot(values.tolist(), [y] * len(values), shape, color=colour, markersize=6)
 _ = axis.set_yticks(range(len(tried)), tried)
 _ = axis.set(xlabel="cosine at the gate's border", ylim=(len(tried) - 0.5, -0.5))
 axis.grid(axis="x", alpha=0.3)
@@ -528,11 +531,22 @@ print("CARE:    ", ", ".join(rule.special))
 print("MISSES:  ", ", ".join(misses))
 stray = [p for p in rule.phrases if scenes.OBJECTS[scenes.parse(p)[0]] in scenes.KINDS["plain"]]
 print("HARMLESS:", ", ".join(stray), "is blocked")
+shown = [row for row in through if row.role == "result" or row.estimate.value < 1]
+figure, axis = plt.subplots(figsize=(7, 3.6))
+for y, row in enumerate(shown):
+    colour, fill = (plots.BLUE, None) if row.role == "result" else (plots.VERMILION, "white")
+    _ = axis.plot([row.estimate.low, row.estimate.high], [y, y], color=colour)
+    _ = axis.plot([row.estimate.value], [y], "o", color=colour, markerfacecolor=fill or colour)
+_ = axis.set_yticks(range(len(shown)), [row.name for row in shown], fontsize=9)
+_ = axis.set(xlabel="share of 20 looks that passes", xlim=(-0.03, 1.03))
+axis.invert_yaxis()
+axis.grid(axis="x", alpha=0.3)
+figure.tight_layout()
 lab.figure(
-    through.figure(),
-    alt="Share of scenes that pass, object by object. Weapons and perils always pass. Skull and "
-    "ghost never do, spider in .6 of its looks, snake almost always. Harmless ones pass, the house "
-    "in .8.",
+    figure,
+    alt="Share of looks that pass, object by object. Weapons and perils always pass. Skull and "
+    "ghost never do, spider in .6, snake almost always. Of the harmless only the house is drawn, "
+    "at .8; the other seven always pass.",
     table=[{"object": row.name, "passes": row.estimate.value, "rule": row.note} for row in through],
     digits=2,
 )
@@ -617,7 +631,7 @@ _ = axis.legend(frameon=False, title="chosen by", loc="upper left", fontsize=9)
 figure.tight_layout()
 lab.figure(
     figure,
-    alt="Share of blocked scenes that pass after each stage. Chosen by your rule it climbs above .8 "
+    alt="Share of blocked scenes that pass after each stage. By your rule it climbs above .8 "
     "with three companions; by another filter's list and by chance it stays far below.",
     table={"stage": list(stages)} | {who: [e.value for e in c] for who, c in curves.items()},
     digits=2,

@@ -29,6 +29,6 @@ __all__ = [
     "Border", "Gate", "GateError", "Planted", "Recovered", "Rule", "SafetyFilter", "Survey",
     "adjustment", "agreement", "balanced", "best_match", "bisect", "borders", "candidates",
     "companions", "dilute", "dilution", "emptied", "explained", "fade", "from_inside",
-    "from_outside", "let_through", "like", "listing", "looks", "make", "missed", "nameless", "naming",
-    "nearest", "null_matches", "shortlist", "showing", "special_threshold", "survey",
+    "from_outside", "let_through", "like", "listing", "looks", "make", "missed", "nameless",
+    "naming", "nearest", "null_matches", "shortlist", "showing", "special_threshold", "survey",
 ]  # fmt: skip

@@ -80,7 +80,7 @@ tries = ["snake", "red snake", "red", "night", "kite", "flame", "house"]
 cosines = towers.embed(shown.images) @ towers.phrases(tries).T
 figure, axes = plt.subplots(1, 4, figsize=(9, 2.4))
 for axis, image, title in zip(axes, shown.images, examples, strict=True):
-    axis.imshow(image.permute(1, 2, 0))
+    axis.imshow(image.permute(1, 2, 0).numpy())
     axis.set_title(title, fontsize=10)
     axis.set(xticks=[], yticks=[])
 figure.tight_layout()
@@ -258,9 +258,9 @@ report
 
 # %% [markdown]
 # "green snake sand", exactly. Read as "green snake" it would stand for four grounds where it stands
-# for one: a near name is a statement about a neighbour. And this is the limit of the method. It names
-# what somebody listed. A concept that no phrase of yours describes keeps its secret, however many
-# decimals you print.
+# for one: a near name is a statement about a neighbour. And this is the limit of the method. It
+# names what somebody listed. A concept that no phrase of yours describes keeps its secret, however
+# many decimals you print.
 #
 # ## 4 · From outside: a list
 #
@@ -561,7 +561,7 @@ lab.figure(
 #
 # ## 9 · An attack that the rule predicts
 #
-# Last, the two objects that it does guard. The authors describe *prompt dilution*: add details that
+# Last, what it does block. The authors describe *prompt dilution*: add details that
 # have nothing to do with the matter. You can say why it works. A cosine measures how much of the
 # whole picture a concept is, so every detail takes something away. And you can say *which* details,
 # since you hold the rule: those after which the largest margin (cosine minus threshold) is lowest.

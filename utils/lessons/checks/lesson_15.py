@@ -54,12 +54,18 @@ def _told(found: Tensor, wrong: list[tuple[Tensor, str]], credit: float = 0.0) -
 # --- 15.1 ------------------------------------------------------------------------------------
 
 _COSINES = torch.tensor(
-    [[0.50, 0.10], [0.33, 0.10], [0.33, 0.10], [0.10, 0.48], [0.10, 0.10], [0.28, 0.10], [0.4, 0.5]]
-)
+    [[0.50, 0.10], [0.33, 0.10], [0.33, 0.10], [0.10, 0.48], [0.10, 0.10], [0.28, 0.10],
+     [0.40, 0.50], [0.45, 0.10], [0.33, 0.10]]
+)  # fmt: skip
 _SPECIAL = torch.tensor(
-    [[0.10, 0.10], [0.10, 0.10], [0.45, 0.10], [0.10, 0.45], [0.45, 0.45], [0.45, 0.45], [0.1, 0.1]]
-)
+    [[0.10, 0.10], [0.10, 0.10], [0.45, 0.10], [0.10, 0.45], [0.45, 0.45], [0.45, 0.45],
+     [0.10, 0.10], [0.45, 0.10], [0.45, 0.45]]
+)  # fmt: skip
 _LIMITS, _SPECIAL_LIMITS, _LOWER = torch.tensor([0.4, 0.5]), torch.tensor([0.4, 0.4]), 0.1
+
+
+def _shown(row: Tensor) -> str:
+    return " and ".join(f"{x:.2f}" for x in row.tolist())
 
 
 @check(
@@ -76,7 +82,7 @@ _LIMITS, _SPECIAL_LIMITS, _LOWER = torch.tensor([0.4, 0.5]), torch.tensor([0.4, 
 )
 def check_rule(answer: Any, lab: Any) -> str | None:
     given = (_COSINES, _LIMITS, _SPECIAL, _SPECIAL_LIMITS, _LOWER)
-    found = expect_tensor(call(answer, *given), (7,), dtype="bool", name="blocked(...)")
+    found = expect_tensor(call(answer, *given), (9,), dtype="bool", name="blocked(...)")
     over = _COSINES > _LIMITS
     care = (_SPECIAL > _SPECIAL_LIMITS).any(1)
     each = (_SPECIAL > _SPECIAL_LIMITS).sum(1)
@@ -86,6 +92,8 @@ def check_rule(answer: Any, lab: Any) -> str | None:
         [
             (over.any(1), "special care changes nothing here; it must lower the thresholds."),
             (over.any(1) | care, "special care blocks by itself; it only lowers thresholds."),
+            ((_COSINES + _LOWER * (each == 2)[:, None] > _LIMITS).any(1),
+             "thresholds are lowered only where *all* special vectors fire; one is enough."),
             ((_COSINES + _LOWER * each[:, None] > _LIMITS).any(1),
              "two special vectors lower the thresholds twice; however many fire, it is once."),
             ((_COSINES - _LOWER * care[:, None] > _LIMITS).any(1),
@@ -100,8 +108,8 @@ def check_rule(answer: Any, lab: Any) -> str | None:
     if not torch.equal(found, expected):
         bad = int((found != expected).nonzero()[0])
         raise CheckFailed(
-            f"image {bad} with cosines {_COSINES[bad].tolist()} and special cosines "
-            f"{_SPECIAL[bad].tolist()} comes out {bool(found[bad])}."
+            f"the image with cosines {_shown(_COSINES[bad])}, thresholds {_shown(_LIMITS)} and "
+            f"special cosines {_shown(_SPECIAL[bad])} comes out {bool(found[bad])}."
             + (" A cosine equal to its threshold is not above it." if bad == 6 else "")
         )
     return "One cosine is enough, and special care counts once, image by image."
@@ -226,6 +234,11 @@ def check_explained(answer: Any, lab: Any) -> str | None:
         found = expect_tensor(
             call(answer, cosines, blocked, margin), (40, 6), dtype="bool", name="explained(...)"
         )
+        if not found.any():
+            raise CheckFailed(
+                "nothing is explained: is the floor the highest cosine of the *allowed* scenes, "
+                "and are the blocked ones compared with it?"
+            )
         allowed = cosines[~blocked]
         floor = allowed.max(0).values
         expected = blocked[:, None] & (cosines > floor + margin)
@@ -239,9 +252,6 @@ def check_explained(answer: Any, lab: Any) -> str | None:
                  "mean."),
                 (blocked[:, None] & (cosines > allowed.max() + margin),
                  "one floor for all phrases; each has its own."),
-                (blocked[:, None] & (cosines > cosines.max(0).values + margin),
-                 "the floor is taken over all scenes, the blocked ones too."),
-                (~blocked[:, None] & (cosines > floor + margin), "these are the allowed scenes."),
             ],
         )  # fmt: skip
         if margin:

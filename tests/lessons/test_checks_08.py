@@ -63,29 +63,36 @@ def _score(make, x, label, rows, on, by=None):
     return make().fit(x[rows], label[rows]).score(x[on], (label if by is None else by)[on])
 
 
-def _one_probe(make, x, task, control, fit, held):
-    return _score(make, x, task, fit, held) - _score(make, x, task, fit, held, control)
+def _both(value):
+    """A wrong selectivity beside the right accuracy on the task."""
+
+    def selectivity(make, x, task, control, fit, held):
+        everything = np.arange(len(x))
+        first = _score(make, x, task, fit, held)
+        return first, value(make, x, task, control, fit, held, everything, first)
+
+    return selectivity
 
 
-def _on_fitted(make, x, task, control, fit, held):
-    return _score(make, x, task, fit, fit) - _score(make, x, control, fit, fit)
+_one_probe = _both(lambda m, x, t, c, fit, held, rows, a: a - _score(m, x, t, fit, held, c))
+_on_fitted = _both(
+    lambda m, x, t, c, fit, held, rows, a: _score(m, x, t, fit, fit) - _score(m, x, c, fit, fit)
+)
+_everything_fitted = _both(
+    lambda m, x, t, c, fit, held, rows, a: _score(m, x, t, rows, held) - _score(m, x, c, rows, held)
+)
+_turned = _both(lambda m, x, t, c, fit, held, rows, a: _score(m, x, c, fit, held) - a)
+_task_only = _both(lambda m, x, t, c, fit, held, rows, a: a)
+_control_only = _both(lambda m, x, t, c, fit, held, rows, a: _score(m, x, c, fit, held))
 
 
-def _everything_fitted(make, x, task, control, fit, held):
-    rows = np.arange(len(x))
-    return _score(make, x, task, rows, held) - _score(make, x, control, rows, held)
+def _accuracy_on_fitted(make, x, task, control, fit, held):
+    gain = _score(make, x, task, fit, held) - _score(make, x, control, fit, held)
+    return _score(make, x, task, fit, fit), gain
 
 
-def _turned(make, x, task, control, fit, held):
-    return _score(make, x, control, fit, held) - _score(make, x, task, fit, held)
-
-
-def _task_only(make, x, task, control, fit, held):
-    return _score(make, x, task, fit, held)
-
-
-def _ratio_of_both(make, x, task, control, fit, held):
-    return _score(make, x, task, fit, held) / max(1, _score(make, x, control, fit, held)) - 0.01
+def _one_number(make, x, task, control, fit, held):
+    return _score(make, x, task, fit, held) - _score(make, x, control, fit, held)
 
 
 def _rows_drawn(groups, share, seed):
@@ -192,7 +199,16 @@ WRONG = {
         lambda word, class_of_word, seed: class_of_word[word],
         lambda word, class_of_word, seed: np.roll(class_of_word, seed + 1)[word] * 0,
     ],
-    "8.3": [_one_probe, _on_fitted, _everything_fitted, _turned, _task_only, _ratio_of_both],
+    "8.3": [
+        _one_probe,
+        _on_fitted,
+        _everything_fitted,
+        _turned,
+        _task_only,
+        _control_only,
+        _accuracy_on_fitted,
+        _one_number,
+    ],
     "8.4": [
         _rows_drawn,
         _groups(_shuffled, inverse=True),

@@ -31,7 +31,8 @@ def load_model() -> SimpleNamespace:
 def load_data() -> SimpleNamespace:
     """tokens [400, 16] int64, and of their 6,000 words that have one before, as arrays [6000]:
     word, cls, previous, position, sentence. class_of_word [300]. fit, held: row numbers, split by
-    sentence. fresh [80, 16]: other sentences, to push on."""
+    sentence. fresh [80, 16]: other sentences, to push on. transitions [10, 10]: probability of the
+    next class (column) after each class (row)."""
     tokens = words.make(400, seed=31)
     rows = words.rows(tokens)
     parts = split(len(rows.cls), groups=rows.sentence.numpy(), labels=rows.cls.numpy(), seed=0)
@@ -46,6 +47,7 @@ def load_data() -> SimpleNamespace:
         fit=parts.fit,
         held=parts.held,
         fresh=words.make(80, seed=32),
+        transitions=words.transitions().numpy(),
     )
 
 
@@ -71,11 +73,11 @@ def _table(word: np.ndarray, label: np.ndarray, fit: np.ndarray) -> np.ndarray:
 )
 def check_table(answer: Any, lab: Any) -> str | None:
     draw = np.random.default_rng(0)
-    word = np.concatenate([np.arange(12), draw.integers(12, size=288)])
-    label = np.where(draw.random(300) < 0.6, word % 3, draw.integers(3, size=300))
-    order = draw.permutation(np.arange(12, 300))
-    fit = np.concatenate([np.arange(12), order[:188]])
-    held = order[188:]
+    word = np.concatenate([np.arange(40), draw.integers(40, size=260)])
+    label = np.where(draw.random(300) < 0.4, word % 5, draw.integers(5, size=300))
+    order = draw.permutation(np.arange(40, 300))
+    fit = np.concatenate([np.arange(40), order[:110]])
+    held = order[110:]
     for mark, w in (("the", word), ("where words have gaps between their numbers, the", 3 * word)):
         share = expect_number(call(answer, w, label, fit, held), 0, 1, what=f"{mark} accuracy")
         table = _table(w, label, fit)
@@ -191,10 +193,10 @@ class _Memory:
         "Two tasks, two probes: what the first learned must not help the second.",
         "Fit on `x[fit]` with `task[fit]`, score on `x[held]` with `task[held]`; the same with "
         "`control`. Then subtract.",
-        "`fitted(make(), x[fit], task[fit]).score(x[held], task[held])` minus the same expression "
-        "with `control` in place of `task`.",
+        "`fitted(make(), x[fit], task[fit]).score(x[held], task[held])`, and that minus the same "
+        "expression with `control` in place of `task`.",
     ],
-    expects="a function that gives one number",
+    expects="a function that gives two numbers",
 )
 def check_selectivity(answer: Any, lab: Any) -> str | None:
     draw = np.random.default_rng(3)
@@ -207,14 +209,17 @@ def check_selectivity(answer: Any, lab: Any) -> str | None:
     def score(label: np.ndarray, on: np.ndarray, rows: np.ndarray, by: np.ndarray) -> float:
         return _Memory().fit(x[rows], label[rows]).score(x[on], by[on])
 
-    found = call(answer, _Memory, x, task, control, fit, held)
-    found = expect_number(found, -1, 1, what="the selectivity")
+    pair = call(answer, _Memory, x, task, control, fit, held)
+    if not isinstance(pair, tuple | list) or len(pair) != 2:
+        raise CheckFailed("return two numbers: the accuracy on the task, and the selectivity.")
+    first = expect_number(pair[0], 0, 1, what="the accuracy")
+    found = expect_number(pair[1], -1, 1, what="the selectivity")
     ours = score(task, held, fit, task), score(control, held, fit, control)
     every = np.arange(400)
     known = {
         ours[1] - ours[0]: "the sign is turned round: task minus control.",
-        ours[0]: "this is the accuracy on the task; take the control's away.",
-        ours[1]: "this is the accuracy on the control labels.",
+        ours[0]: "this second number is the accuracy on the task; take the control's away.",
+        ours[1]: "this second number is the accuracy on the control labels.",
         ours[0] - score(task, held, fit, control): "the probe of the task was asked for the control"
         " labels. It never had the chance to learn them, so its failing says nothing: fit another.",
         score(task, fit, fit, task) - score(control, fit, fit, control): "scored on the fitted "
@@ -229,8 +234,9 @@ def check_selectivity(answer: Any, lab: Any) -> str | None:
     for value, message in known.items():
         if abs(found - value) < 1e-9 and abs(value - (ours[0] - ours[1])) > 1e-6:
             raise CheckFailed(message)
-    expect_close(found, ours[0] - ours[1], name="the selectivity",
-                 hint="Accuracy on held-out rows, of one fresh probe for each task.")  # fmt: skip
+    hint = "Accuracy on held-out rows, of one fresh probe for each task."
+    expect_close(found, ours[0] - ours[1], name="the selectivity", hint=hint)
+    expect_close(first, ours[0], name="the accuracy on the task", hint=hint)
     return None
 
 

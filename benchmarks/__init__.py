@@ -15,7 +15,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
-NAMES = ("challenges", "engineering", "judge", "patching", "scrubbing", "sites")
+NAMES = ("challenges", "engineering", "judge", "patching", "probing", "scrubbing", "sites")
 
 
 def machine() -> dict[str, Any]:

@@ -265,8 +265,9 @@ for place in rows:
 # The untrained rows are the negative control. Their selectivity should be nothing, and is about
 # nothing (a few hundredths below, as luck of the lot).
 #
-# Now the rows with a hidden layer. The accuracy is higher everywhere. The selectivity is gone: with
-# room enough, the lot is learned too. Here is the same at the end of layer 1 for one more size.
+# Now the rows with a hidden layer. The accuracy is at least as high everywhere, and of the
+# selectivity little is left: with room enough, the lot is learned too. Here is the same at the end
+# of layer 1 with one more size.
 
 # %%
 place = "trained, end of layer 1"
@@ -633,8 +634,8 @@ with torch.no_grad():
     start = closeness(trained(data.fresh)).mean()
     for name, direction in (("class 0", zero), ("by lot", by_lot / by_lot.norm() * zero.norm())):
         logits = steer(trained, data.fresh, last, direction)
-        print(f"{name:<8} moves {moved(logits).mean():.2f} of the probability, "
-              f"{closeness(logits).mean() - start:+.2f} closer to what follows class 0")  # fmt: skip
+        closer = closeness(logits).mean() - start
+        print(f"{name:<8} moves {moved(logits).mean():.2f}, {closer:+.2f} closer to class 0's")
 
 causal = Causal(trained, data.fresh, last, closeness, target=0, directions=20)
 report = probe(
@@ -675,26 +676,29 @@ def table_on(label: np.ndarray, given: np.ndarray, name: str, digits: int = 1) -
     return f"{share:.{digits}f}"
 
 
-def new_words(make, x: np.ndarray, label: np.ndarray) -> str:
-    return f"{fitted(make(), x[~out], label[~out]).score(x[out], label[out]):.1f}"
+def plain(make, x: np.ndarray, label: np.ndarray) -> str:
+    """Accuracy, and that on unseen words, one decimal each."""
+    new = fitted(make(), x[~out], label[~out]).score(x[out], label[out])
+    return f"accuracy {accuracy(make, x, label):.1f}, unseen words {new:.1f}"
 
 
-late, first = (bits[name].astype(int) for name in ("place 9 or later", "class 0"))
-print(f"A  label X of the word (ten values), word vectors, MLP-32. Accuracy"
-      f" {accuracy(wide, vectors, lot):.1f}; table of words {table_on(lot, data.word, 'A')};"
-      f" unseen words {new_words(wide, vectors, lot)}")  # fmt: skip
+print("A  a label of the word with ten values; word vectors; MLP-32")
+print(f"   {plain(wide, vectors, lot)}, table of words {table_on(lot, data.word, 'A')}")
 for name, y, row in (
-    ("B  place 9 or later", late, table[0]),
-    ("C  class 0 or not", first, table[1]),
+    ("B  place 9 or later", bits["place 9 or later"], table[0]),
+    ("C  class 0 or not", bits["class 0"], table[1]),
 ):
-    print(f"{name}, before layer 0, linear. Accuracy {accuracy(linear, stream, y):.1f}; table of"
-          f" words {table_on(y, data.word, name[0])}; unseen words {new_words(linear, stream, y)};"
-          f" pushed {row['effect']:.2f}, random up to {row['random, highest']:.2f}")  # fmt: skip
-print(f"D  class of the word before, end of layer 1, linear. Accuracy"
-      f" {accuracy(linear, end, data.previous):.2f}; commonest"
-      f" {(data.previous[held] == np.bincount(data.previous[fit]).argmax()).mean():.2f};"
-      f" table of the current word's class {table_on(data.previous, data.cls, 'D', 2)};"
-      f" untrained {accuracy(linear, rows['untrained, end of layer 1'], data.previous):.2f}")  # fmt: skip
+    print(f"{name}; before layer 0; linear\n"
+          f"   {plain(linear, stream, y)}, table of words {table_on(y * 1, data.word, name[0])}\n"
+          f"   pushed {row['effect']:.2f}, random ones {row['random, lowest']:.2f} to"
+          f" {row['random, highest']:.2f}")  # fmt: skip
+previous = data.previous
+mode = (previous[held] == np.bincount(previous[fit]).argmax()).mean()
+twin = accuracy(linear, rows["untrained, end of layer 1"], previous)
+print(f"D  class of the word before; end of layer 1; linear\n"
+      f"   accuracy {accuracy(linear, end, previous):.2f}, commonest {mode:.2f},"
+      f" untrained twin {twin:.2f},\n"
+      f"   table of the current word's class {table_on(previous, data.cls, 'D', 2)}")  # fmt: skip
 
 # %% [markdown]
 # ### Exercise 8.7: what does each result show?

@@ -9,39 +9,51 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from unittest import mock
 
-SENTENCES, WIDE = 434, 256  # 6,510 rows; neurons of the probe with room
 SWEEP = (0, 16, 64)  # widths of the timed sweep
 PLACES = {"word vectors": "hook_embed", "end": "blocks.1.hook_resid_post"}
 BEFORE = "blocks.0.hook_resid_pre"
-DRAWS = 100  # random directions
 COLUMNS = ("class", "by lot", "selectivity", "unseen types", "previous class")
 _NAMES = ("accuracy", "control task", "selectivity", "unseen types")
 LIMITS = {"linear": 5.0, "sweep": 40.0, "overhead": 1.5}  # seconds, seconds, times the bare fits
 Row = dict[str, Any]
 
 
+class Size(NamedTuple):
+    """sentences: 15 rows each. wide: neurons of the probe with room. splits: and lots, averaged.
+    draws: random directions. rows: of the timed activations. runs: of each timing."""
+
+    sentences: int = 434
+    wide: int = 256
+    splits: int = 2
+    draws: int = 100
+    rows: int = 6500
+    runs: int = 3
+
+
+FULL, QUICK = Size(), Size(120, 32, 1, 30, 1500, 1)
+
+
 def rows(quick: bool = False, seeds: int = 3) -> list[Row]:
-    """One row a place and probe, one a push, one an ordering, one a time. `quick`: one network,
-    fewer sentences, a smaller probe, and no sweep at full size."""
+    """One row a place and probe, one a push, one an ordering, one a time. `quick`: one network, and
+    all of it smaller; limits are then those of the full size."""
     import torch
 
     torch.set_num_threads(1)
-    sentences, wide = (160, 32) if quick else (SENTENCES, WIDE)
-    runs = [_network(seed, sentences, wide) for seed in range(1 if quick else seeds)]
+    size = QUICK if quick else FULL
+    runs = [_network(seed, size) for seed in range(1 if quick else seeds)]
     found = [
         _probed(place, kind, [run[place][kind] for run in runs])
         for place in runs[0] if place != "pushed" for kind in runs[0][place]
     ]  # fmt: skip
     pushed = [_pushed(name, [run["pushed"][name] for run in runs]) for name in runs[0]["pushed"]]
-    n = 1500 if quick else 6500
+    sweep = "sweep of widths " + ", ".join(map(str, SWEEP))
     timed = [
-        _timed("linear probe and its controls", 6500, (0,), LIMITS["linear"], 1 if quick else 5),
-        _timed("sweep of widths " + ", ".join(map(str, SWEEP)), n, SWEEP, LIMITS["sweep"],
-               1 if quick else 2),
-    ]  # fmt: skip
+        _timed("linear probe and its controls", size, (0,), LIMITS["linear"]),
+        _timed(sweep, size, SWEEP, LIMITS["sweep"]),
+    ]
     return found + pushed + _orderings(runs) + timed
 
 
@@ -93,7 +105,7 @@ def _range(values: Sequence[float]) -> str:
 # --- one network ---------------------------------------------------------------------------------
 
 
-def _network(seed: int, sentences: int, wide: int) -> dict[str, Any]:
+def _network(seed: int, size: Size) -> dict[str, Any]:
     """By place, trained and untrained: by probe, its numbers as (value, low, high). "pushed": what
     directions do."""
     from utils.data import words
@@ -107,12 +119,12 @@ def _network(seed: int, sentences: int, wide: int) -> dict[str, Any]:
         trained.requires_grad_(False)
     else:
         trained = zoo.load("words")
-    tokens = words.make(sentences, seed=1000 + seed)
+    tokens = words.make(size.sentences, seed=1000 + seed)
     result: dict[str, Any] = {}
     for name, model in (("trained", trained), ("untrained", twin)):
         for place, hook in PLACES.items():
-            result[f"{name}, {place}"] = _readings(_rows_of(model, hook, tokens), tokens, wide)
-    result["pushed"] = _pushes(trained, tokens, words.make(120, seed=2000 + seed))
+            result[f"{name}, {place}"] = _readings(_rows_of(model, hook, tokens), tokens, size)
+    result["pushed"] = _pushes(trained, tokens, words.make(120, seed=2000 + seed), size.draws)
     return result
 
 
@@ -123,21 +135,22 @@ def _rows_of(model: Any, hook: str, tokens: Any) -> Any:
     return values.reshape(-1, values.shape[-1])
 
 
-def _readings(x: Any, tokens: Any, wide: int) -> dict[str, dict[str, tuple[float, ...]]]:
-    """Two splits and two lots, by `probe`; the previous class beside it."""
+def _readings(x: Any, tokens: Any, size: Size) -> dict[str, dict[str, tuple[float, ...]]]:
+    """By `probe`, linear and with room; the class of the word before beside it."""
     from utils.data import words
     from utils.probing.probes import probe
 
     row = words.rows(tokens)
-    found = probe(x, row.cls, groups=row.sentence, types=row.type, widths=(0, wide))
-    before = probe(x, row.previous, groups=row.sentence, seeds=(0,), widths=(0, wide), code=False)
+    shared = {"groups": row.sentence, "widths": (0, size.wide)}
+    found = probe(x, row.cls, types=row.type, seeds=range(size.splits), **shared)
+    before = probe(x, row.previous, seeds=(0,), code=False, **shared)
 
     def number(report: Any, name: str) -> tuple[float, ...]:
         e = report[name]
         return e.value, e.low, e.high
 
     result = {}
-    for kind, lead in (("linear", ""), (f"MLP-{wide}", f"MLP-{wide}: ")):
+    for kind, lead in (("linear", ""), (f"MLP-{size.wide}", f"MLP-{size.wide}: ")):
         numbers = {c: number(found, lead + n) for c, n in zip(COLUMNS, _NAMES, strict=False)}
         numbers["previous class"] = number(before, lead + "accuracy")
         result[kind] = numbers
@@ -146,7 +159,7 @@ def _readings(x: Any, tokens: Any, wide: int) -> dict[str, dict[str, tuple[float
     return result
 
 
-def _pushes(model: Any, tokens: Any, fresh: Any) -> dict[str, dict[str, float]]:
+def _pushes(model: Any, tokens: Any, fresh: Any, draws: int) -> dict[str, dict[str, float]]:
     """Place and class 0, equally plain to read before layer 0: how far predictions move when each
     direction is added, and when random ones as long are."""
     import torch
@@ -173,7 +186,7 @@ def _pushes(model: Any, tokens: Any, fresh: Any) -> dict[str, dict[str, float]]:
     for name, y in labels.items():
         probe_ = fitted(linear(), x[fit].numpy(), y[fit].numpy())
         towards = (x[fit][y[fit]].mean(0) - x[fit][~y[fit]].mean(0)).float()
-        many = random_directions(len(towards), DRAWS, seed=1, norm=float(towards.norm()))
+        many = random_directions(len(towards), draws, seed=1, norm=float(towards.norm()))
         luck = [effect(d) for d in many]
         found[name] = {
             "accuracy": probe_.score(x[held].numpy(), y[held].numpy()), "effect": effect(towards),
@@ -270,7 +283,7 @@ def _orderings(runs: list[dict[str, Any]]) -> list[Row]:
 # --- time ----------------------------------------------------------------------------------------
 
 
-def _timed(what: str, n: int, widths: tuple[int, ...], limit: float, runs: int) -> Row:
+def _timed(what: str, size: Size, widths: tuple[int, ...], limit: float) -> Row:
     """`probe` beside the scikit-learn fits that it makes, made again without anything around them.
 
     Seconds of the processor: one thread is used, and other work on the machine does not count.
@@ -282,6 +295,7 @@ def _timed(what: str, n: int, widths: tuple[int, ...], limit: float, runs: int) 
     from utils.models import zoo
     from utils.probing import classifiers, probes
 
+    n, runs = size.rows, size.runs
     tokens = words.make(-(-n // 15), seed=5)
     row = words.rows(tokens)
     x = _rows_of(zoo.load("words"), PLACES["end"], tokens)[:n]

@@ -617,7 +617,7 @@ for name in ("place 9 or later", "class 0"):
         "trained, end of layer 1": (trained, last, end),
     }.items():
         found_, luck_ = beside_luck(network, site, towards(x, bits[name]))
-        print(f"{name:<17} {where:<26} effect {found_:.2f}, ratio {found_ / luck_:.1f}")
+        print(f"{name:<17} {where:<26} effect {found_:.3f}, ratio {found_ / luck_:.2f}")
 
 # %% [markdown]
 # In the untrained network both directions do what luck does, and all of it is small: there was
@@ -625,8 +625,9 @@ for name in ("place 9 or later", "class 0"):
 # other.
 #
 # At the end of layer 1 the ratio of place comes out above one, while its effect is about as small
-# as before. A ratio compares; it does not say whether anything is large. Give both. Of place you can say: pushed at either end, it
-# moves a few hundredths of the prediction, where class 0 moves nearly half.
+# as before. A ratio compares; it does not say whether anything is large. Give both. Of place you
+# can say: pushed at either end, it moves a few hundredths of the prediction, where class 0 moves
+# nearly half.
 #
 # And mind what a push can show. It shows that the network *can be moved* along a direction. That it
 # moves itself that way is shown by exchanging activations between real inputs (lesson 05). The
@@ -668,12 +669,12 @@ report
 # Read a report from the bottom up, and stop at the first line that spoils the claim.
 #
 # Look at the two lines above it first. At the end of the network the direction of the lot was
-# stretched to the length of that of class 0, and it moves *more* than class 0 does. Every difference
-# of means lies among the few directions that this stream is made of, so a long one always does
-# something. "How far" would have made the control look better than the find. The claim is about
-# class 0, so measure what it says: how much *closer* the prediction comes to what follows class 0.
-# Then the lot leads away. Place, which hardly moved anything, needed no such care: no effect of any
-# kind is no effect of the right kind.
+# stretched to the length of that of class 0, and it moves *more* than class 0 does. Every
+# difference of means lies among the few directions that this stream is made of, so a long one
+# always does something. "How far" would have made the control look better than the find. The claim
+# is about class 0, so measure what it says: how much *closer* the prediction comes to what follows
+# class 0. Then the lot leads away. Place, which hardly moved anything, needed no such care: no
+# effect of any kind is no effect of the right kind.
 #
 # In the report the difference of means does what is claimed. The *probe's weights*, the very thing
 # that scored .96, do a fraction of it, at the upper end of what random directions do. Weights are

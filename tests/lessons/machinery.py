@@ -24,6 +24,7 @@ import pytest
 import torch
 
 import utils.lessons
+from tests.lessons.slicing import needed
 from utils.grading.codec import decode, encode
 from utils.lessons import places
 from utils.lessons.manifest import card_of
@@ -68,9 +69,8 @@ class Solved:
 
 @functools.cache
 def solved(name: str, root: Path = places.PACKAGE_ROOT) -> Solved:
-    """Run the solved cells of lesson `name` up to its last check. Once a process."""
+    """Run what the answers of lesson `name` hang on, up to its last check. Once a process."""
     lesson = read_lesson(sources(root)[name])
-    last = max((n for n, cell in enumerate(lesson.cells) if cell.exercise), default=-1)
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()):
         patch.setenv(places.ROOT_VARIABLE, str(root))
         patch.setenv(places.NO_PROGRESS_VARIABLE, "1")
@@ -79,10 +79,9 @@ def solved(name: str, root: Path = places.PACKAGE_ROOT) -> Solved:
         lab.answers = {}
         patch.setattr(utils.lessons, "lab", lambda lesson: lab)
         namespace: dict[str, Any] = {"__name__": "__main__"}
-        for number, cell in enumerate(lesson.cells[: last + 1]):
-            if cell.kind == "code":
-                place = f"{lesson.path.name}, cell {number}"
-                exec(compile(cell.solved, place, "exec"), namespace)
+        for number, statements in needed(lesson):
+            place = f"{lesson.path.name}, cell {number}"
+            exec(compile(statements, place, "exec"), namespace)
     return Solved(lab, lab.answers)
 
 

@@ -98,7 +98,8 @@ def _feedback(own: Sequence[dict[str, Any]], titles: dict[str, dict[str, str]]) 
                 + "</td></tr>"
             )
         parts.append(
-            "<div class='wide'><table><thead><tr><th>exercise</th><th class='title'></th><th>result</th>"
+            "<div class='wide'><table><thead><tr><th>exercise</th><th class='title'></th>"
+            "<th>result</th>"
             "<th class='n'>points</th><th>what the check says, and what next</th></tr></thead>"
             f"<tbody>{''.join(lines)}</tbody></table></div>"
         )
@@ -178,7 +179,8 @@ def _exercises(
             f"<td class='n'>{hints:.1f}</td><td class='n'>{seconds:.1f}</td></tr>"
         )
     return (
-        "<div class='wide'><table><thead><tr><th>exercise</th><th class='title'></th><th class='n'>passed</th>"
+        "<div class='wide'><table><thead><tr><th>exercise</th><th class='title'></th>"
+        "<th class='n'>passed</th>"
         "<th class='n'>partly</th><th class='n'>failed</th><th class='n'>not tried</th>"
         "<th class='n'>other</th><th>share</th><th class='n'>hints each</th>"
         f"<th class='n'>median s</th></tr></thead><tbody>{''.join(lines)}</tbody></table></div>"

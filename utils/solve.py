@@ -11,11 +11,15 @@ import typer
 from utils.console import Data, Json, make_folder, print_json, steps
 from utils.errors import CourseError
 
-KNOWN = ("cnn", "pairs", "brackets", "modular", "sequence", "facts", "trojan", "anomaly", "text")
+KNOWN = (
+    "cnn", "pairs", "brackets", "modular", "sequence", "facts", "trojan", "anomaly", "filter",
+    "text",
+)  # fmt: skip
 WITH_PICTURES = {
     "facts": "utils.challenges.facts",
     "trojan": "utils.trojans.walk",
     "anomaly": "utils.anomaly.walk",
+    "filter": "utils.safety_filter.walk",
 }
 
 
@@ -26,7 +30,8 @@ def solve(
     ] = False,
     data: Data = None,
     out: Annotated[
-        Path, typer.Option(help="Folder for the pictures (brackets, facts, trojan, anomaly).")
+        Path,
+        typer.Option(help="Folder for the pictures (brackets, facts, trojan, anomaly, filter)."),
     ] = Path("solved"),
     model: Annotated[
         str | None, typer.Option(help="Folder or hub name of a pretrained model (text).")

@@ -25,7 +25,7 @@ from utils.data import (
     truth,
     words,
 )
-from utils.models import manners
+from utils.models import manners, towers
 from utils.models.training import Checkpoint, train_classifier, train_language
 
 Progress = Callable[[int, int, float], None]  # steps done, steps in all, latest loss
@@ -532,6 +532,10 @@ RECIPES: dict[str, Recipe] = {
     "manners-classifier": Recipe(
         "Lesson 10: the separate judge of whether a text is rude",
         manners.build_judge, manners.train_judge, manners.judge_figures,
+    ),
+    "towers": Recipe(
+        "Lesson 15: two towers that put small scenes and phrases into one space",
+        towers.build, towers.train, towers.figures,
     ),
     "facts": Recipe(
         "Lesson 11: two layers that know where 48 people were born, live, work and lie buried",

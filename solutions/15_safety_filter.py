@@ -1,0 +1,705 @@
+# ---
+# jupyter:
+#   lesson:
+#     id: "15"
+#     title: "A safety filter, reverse-engineered"
+#     minutes: 80
+#     difficulty: 3
+#     prerequisites: ["01", "12"]
+#     objectives:
+#       - "name stored vectors by a dictionary, beside a null that lies where phrases lie"
+#       - "recover a hidden list and its thresholds from answers alone, within a budget"
+#       - "judge a recovered rule on fresh images, beside baselines and other filters"
+#       - "write down what a filter misses, and test an attack that your rule predicts"
+#     signature: >-
+#       the hidden list and its thresholds, recovered from answers alone and from the stored
+#       vectors, agree on fresh scenes, with a list of what the filter misses; control: nameless
+#       vectors, other filters and chance
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 15 · A safety filter, reverse-engineered
+#
+# In 2022 an image generator was published together with a safety filter, code and weights, and
+# without a word on *what* it filters. The weights held 17 vectors and 17 thresholds. The names that
+# belong to the vectors were left out. Javier Rando and others ("Red-Teaming the Stable Diffusion
+# Safety Filter", 2022) put the names back. They published that the list is about sexual content
+# alone: violence and gore pass. Nobody who relied on the filter could have known.
+#
+# This lesson is that piece of work on a filter of our own, in a world small enough to grade you.
+# You do it twice: from *inside*, holding the vectors, and from *outside*, holding nothing but
+# "blocked" and "allowed". After it you can
+#
+# - name stored vectors by a dictionary, beside a null that lies where phrases lie;
+# - recover a hidden list and its thresholds from answers alone, within a budget of questions;
+# - judge a recovered rule on fresh images, beside baselines and the rules of other filters;
+# - write down what a filter misses, and test an attack that your own rule predicts.
+#
+# You need cosines, lesson 01, and from lesson 12 the habit of asking what a blind row would score.
+# There are no real images here, and nothing that would help anybody to get past a real filter that
+# the paper did not publish years ago. The point is the reverse: a filter that cannot be examined
+# cannot be trusted.
+
+# %%
+from utils.lessons import lab
+
+lab = lab("15")
+
+# %% [markdown]
+# ## 1 · A world and two towers
+#
+# A scene is 16x16 pixels: one of four grounds, and in its quarters up to four of 24 drawn objects,
+# in five colours. The objects fall into kinds. Three kinds, weapons, creeps and perils, are what
+# our imaginary toy shop does not want to show; they are *guarded*. Whether a snake is worse than a
+# kite is not in the pixels. It is somebody's decision, here as in life.
+#
+# Two networks, the *towers*, were trained together by contrast, as CLIP was ("Learning Transferable
+# Visual Models From Natural Language Supervision", 2021): one makes a vector of 32 numbers from a
+# scene, the other from a phrase such as "red snake" or "snake night". In training a scene was to be
+# closer to what is true of it than to what is not. All vectors have length one, so a dot product is
+# a cosine. The towers are public, as CLIP is.
+
+# %%
+import matplotlib.pyplot as plt
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from utils import plots, safety_filter
+from utils.data import scenes
+from utils.reports import Estimate, Report, Row
+
+towers, stored, gate = lab.model.towers, lab.model.stored, lab.data.gate
+examples = ["red snake night", "yellow kite day", "green flame sand", "blue house room"]
+shown = scenes.of(examples, seed=1)
+tries = ["snake", "red snake", "red", "night", "kite", "flame", "house"]
+cosines = towers.embed(shown.images) @ towers.phrases(tries).T
+figure, axes = plt.subplots(1, 4, figsize=(9, 2.4))
+for axis, image, title in zip(axes, shown.images, examples, strict=True):
+    axis.imshow(image.permute(1, 2, 0).numpy())
+    axis.set_title(title, fontsize=10)
+    axis.set(xticks=[], yticks=[])
+figure.tight_layout()
+lab.figure(
+    figure,
+    alt="Four scenes of 16x16 pixels: a red snake on a dark ground, a yellow kite on light blue, a "
+    "green flame on sand, a blue house on grey.",
+    table={"scene": examples} | {f"cosine, {t}": cosines[:, i] for i, t in enumerate(tries)},
+    digits=2,
+)
+
+# %% [markdown]
+# Open the table. Where a phrase is true of a scene the cosine is near .4; where it is not, near .1
+# or below 0. Nothing comes near 1: images and phrases keep apart in such a space, also in CLIP. A
+# threshold of .35 is therefore high, not low.
+#
+# ## 2 · The rule
+#
+# The code of the published filter was never hidden, so take the rule from there. An image is
+# blocked when its cosine with *any* stored concept is above that concept's threshold. A second,
+# shorter list of *special care* concepts (three in the published filter) blocks nothing. But when
+# an image is above one of those, all thresholds of the first list are lowered by a constant: .01 in
+# the published code, .04 here.
+#
+# ### Exercise 15.1: blocked or not
+#
+# Lowered once, however many special concepts fire, and for that image alone. "Above" means above.
+
+
+# %% exercise="15.1" points=3 minutes=7 difficulty=1
+def blocked(
+    cosines: Tensor,
+    thresholds: Tensor,
+    special_cosines: Tensor,
+    special_thresholds: Tensor,
+    adjustment: float,
+) -> Tensor:
+    """cosines: [n, k]. thresholds: [k]. special_cosines: [n, s]. special_thresholds: [s].
+
+    Returns [n] bool, True where the image is blocked.
+    """
+    ### BEGIN SOLUTION
+    care = (special_cosines > special_thresholds).any(1)
+    return (cosines + adjustment * care[:, None] > thresholds).any(1)
+    ### END SOLUTION
+
+
+lab.check("15.1", blocked)
+
+# %%
+fresh = scenes.make(4000, seed=31)
+embedded = towers.embed(fresh.images)
+
+
+def by_rule(vectors: Tensor) -> Tensor:
+    return blocked(
+        vectors @ stored.concepts.T, stored.thresholds,
+        vectors @ stored.special.T, stored.special_thresholds, stored.adjustment.item(),
+    )  # fmt: skip
+
+
+said = lab.use("15.1", by_rule, embedded)
+for what, numbers in stored.named_buffers():
+    print(f"stored: {what:<19} {tuple(numbers.shape)}")
+print(f"of {len(said)} scenes it blocks {said.double().mean():.2f}")
+
+# %% [markdown]
+# This is all that the inside has to offer: seven vectors, two more for special care, some numbers.
+# You can *run* the filter perfectly and know nothing about it. Is it for snakes or for knives?
+#
+# ## 3 · From inside: names
+#
+# The vectors were made by the phrase tower, and that tower is public. So embed a dictionary and see
+# which phrase lands where a stored vector is. This is how the authors did it. They call such a
+# vector a hash of its concept, and hashes are no secret to anyone who can list the guesses.
+#
+# ### Exercise 15.2: the best phrase for each vector
+#
+# For each vector the phrase with the highest cosine. Do not count on the vectors' length.
+
+
+# %% exercise="15.2" points=3 minutes=6 difficulty=1
+def best_names(vectors: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
+    """vectors: [k, d]. table: [phrases, d]. Returns numbers of phrases [k] and cosines [k]."""
+    ### BEGIN SOLUTION
+    cosines = normalize(vectors, dim=1) @ normalize(table, dim=1).T
+    best = cosines.max(1)
+    return best.indices, best.values
+    ### END SOLUTION
+
+
+lab.check("15.2", best_names)
+
+# %%
+dictionary = lab.data.dictionary  # words, and an object with one word more
+table = towers.phrases(dictionary)
+number, cosine = lab.use("15.2", best_names, stored.concepts, table, name="concepts")
+for k, (n, c) in enumerate(zip(number.tolist(), cosine.tolist(), strict=True)):
+    print(f"concept {k}: {dictionary[n]:<14} {c:.2f}")
+
+# %% [markdown]
+# Seven vectors, seven names. Five cosines are 1.00: there the phrase *is* the one that was
+# embedded, and no statistics are needed. But .80 and .66? A best match among 249 is always
+# *something*. The question is what a vector would score that stands for nothing.
+#
+# The obvious null is a vector that points anywhere. It is the wrong one. Phrases do not point
+# anywhere: they lie in one corner of the space, and any vector from that corner resembles some of
+# them. A fair null lies where phrases lie.
+#
+# ### Exercise 15.3: vectors that stand for nothing
+#
+# Turn standard normal numbers into vectors with the *mean* and the *covariance* of the dictionary.
+
+
+# %% exercise="15.3" points=4 minutes=10 difficulty=3
+def drawn_like(table: Tensor, normal: Tensor) -> Tensor:
+    """table: [phrases, d]. normal: [n, d], independent standard normal numbers.
+
+    Returns [n, d]: random vectors with the mean and the covariance of the rows of `table`.
+    """
+    ### BEGIN SOLUTION
+    root = torch.linalg.cholesky(torch.cov(table.T))
+    return table.mean(0) + normal @ root.T
+    ### END SOLUTION
+
+
+lab.check("15.3", drawn_like)
+
+# %%
+normal = torch.randn(2000, table.shape[1], generator=torch.Generator().manual_seed(0))
+like_phrases = lab.use("15.3", drawn_like, table, normal)
+anywhere = safety_filter.best_match(normal, table)[1]
+matched = safety_filter.best_match(like_phrases, table)[1]
+easy, fair = (null.quantile(0.99).item() for null in (anywhere, matched))
+figure, axis = plt.subplots(figsize=(7, 2.9))
+for null, colour, style, label in (
+    (anywhere, plots.ORANGE, "--", "random, any direction"),
+    (matched, plots.GREY, "-", "random, like phrases"),
+):
+    _ = axis.hist(null.numpy(), bins=40, range=(0.1, 0.9), histtype="step", color=colour,
+                  linestyle=style, linewidth=1.8, label=label)  # fmt: skip
+for k, c in enumerate(cosine.tolist()):
+    _ = axis.plot([c, c], [0, 60], color=plots.BLUE, label="stored vectors" if k == 0 else None)
+_ = axis.set(xlabel="cosine with the best phrase", ylabel="vectors of 2,000", xlim=(0.1, 1.02))
+_ = axis.legend(frameon=False, loc="upper left", fontsize=9)
+figure.tight_layout()
+lab.figure(
+    figure,
+    alt="Two histograms of best cosines: random vectors of any direction around .4, random vectors "
+    "like phrases around .65. Stored vectors at .66, at .80, and five at 1.",
+    table={
+        "null": ["any direction", "like phrases"],
+        "median": [anywhere.median().item(), matched.median().item()],
+        "99 % point": [easy, fair],
+        "stored vectors above": [int((cosine > bar).sum()) for bar in (easy, fair)],
+    },
+    digits=2,
+)
+
+# %% [markdown]
+# The two nulls disagree about one vector, the one at .66. Against directions from anywhere it is
+# beyond the 99 % point and you would have reported "blue boat". Against vectors from where phrases
+# lie it is just the middle. It *is* a decoy: drawn at random, with a threshold so high that it
+# never blocks. Had you put "blue boat" on the list, you would have been wrong about the filter for
+# the most respectable of reasons, a significant result.
+#
+# The one at .80 is above the fair bar and still not 1. So its name is not in the dictionary, and
+# something near it is. Make the dictionary longer: 480 phrases of three words. (A longer dictionary
+# also raises the bar, since there is more to resemble.)
+
+# %%
+everything = lab.data.candidates  # the 249 and the 480
+report, names = safety_filter.naming(stored, towers, everything)
+report
+
+# %% [markdown]
+# "green snake sand", exactly. Read as "green snake" it would stand for four grounds where it stands
+# for one: a near name is a statement about a neighbour. And this is the limit of the method. It
+# names what somebody listed. A concept that no phrase of yours describes keeps its secret, however
+# many decimals you print.
+#
+# ## 4 · From outside: a list
+#
+# Now give the vectors back. You hold the towers and a *gate*: images in, true or false out. It
+# counts, and after 4,000 images it is silent. That is how most filters are met. (Ran some cells
+# twice, and it is silent already? `gate = safety_filter.Gate(stored, towers)` opens another. Real
+# ones have no such door.)
+#
+# Ask about everything there is, each object in each colour on each ground, alone, twice.
+
+# %%
+asked = safety_filter.survey(gate, towers, seed=3)
+print(f"asked {gate.asked} of {gate.budget}, blocked {int(asked.blocked.sum())}")
+counts = {
+    name: int((asked.blocked & (asked.scenes.objects == i).any(1)).sum())
+    for i, name in enumerate(scenes.OBJECTS)
+}
+print("blocked of 40 scenes each:", {name: n for name, n in counts.items() if n})
+
+# %% [markdown]
+# You could stop here and call it a list of objects. But the rule works on phrases with thresholds,
+# and it is the rule you want, since it says what happens in scenes that you did not ask about.
+#
+# Think about one phrase, "ghost" say, as a suspect. Every *allowed* scene is a constraint: were
+# "ghost" on the list, its threshold could not lie below that scene's cosine with "ghost". So the
+# highest cosine among the allowed scenes is its *floor*. And a blocked scene counts as evidence for
+# "ghost" only if it rises clearly above the floor.
+#
+# ### Exercise 15.4: what a phrase explains
+
+
+# %% exercise="15.4" points=4 minutes=10 difficulty=2
+def explained(cosines: Tensor, blocked: Tensor, margin: float) -> Tensor:
+    """cosines: [n, phrases]. blocked: [n] bool, what the gate said.
+
+    Returns [n, phrases] bool: scene n is blocked, and its cosine with the phrase exceeds that of
+    every allowed scene by more than `margin`.
+    """
+    ### BEGIN SOLUTION
+    floor = cosines[~blocked].max(0).values
+    return blocked[:, None] & (cosines > floor + margin)
+    ### END SOLUTION
+
+
+lab.check("15.4", explained)
+
+# %%
+survey_cosines = asked.embeddings @ towers.phrases(everything).T
+for margin in (0.0, 0.03):
+    evidence = lab.use("15.4", explained, survey_cosines, asked.blocked, margin,
+                       name=f"margin {margin}")  # fmt: skip
+    best = evidence.sum(0).topk(4)
+    top = {everything[i]: int(n) for i, n in zip(best.indices.tolist(), best.values, strict=True)}
+    print(f"margin {margin:.2f}: {top}")
+
+# %% [markdown]
+# There are forty scenes with a ghost. With no margin the phrase claims 56: some skulls too, which
+# look alike to the image tower. With a margin it claims little beyond its own. A suspect that
+# explains *everything* should make you ask what it could not have explained.
+#
+# To get a short list, take the phrase that explains most, set its scenes aside, and repeat. (Where
+# several explain the same scenes, the one that stands highest above its floor.)
+
+# %%
+listed = [everything[i] for i in safety_filter.shortlist(survey_cosines, asked.blocked)]
+print(listed)
+
+# %% [markdown]
+# ## 5 · From outside: thresholds
+#
+# The gate says only yes or no, yet it can be made to give numbers. Take a scene that is blocked and
+# one that is allowed, and *fade* the one into the other, pixel by pixel. Somewhere on the way the
+# gate changes its mind. Halve the interval ten times and you stand on the border. The towers are
+# public, so at the border you can compute every cosine, and one of them *is* the threshold.
+#
+# ### Exercise 15.5: halve the interval
+#
+# For n pairs at once: the share of the allowed image at which the gate changes its mind. Ask
+# `steps` times about n images, no more; at the end return the middle of what is left.
+# `safety_filter.fade(blocked, allowed, share)` mixes the images, `share` being [n].
+
+
+# %% exercise="15.5" points=4 minutes=12 difficulty=2
+def bisect(ask, blocked: Tensor, allowed: Tensor, steps: int) -> Tensor:
+    """ask: images -> [n] bool, True where blocked. blocked, allowed: [n, 3, 16, 16].
+
+    Returns [n] in 0 to 1, right to 1 / 2**(steps + 1).
+    """
+    ### BEGIN SOLUTION
+    low, high = torch.zeros(len(blocked)), torch.ones(len(blocked))
+    for _ in range(steps):
+        middle = (low + high) / 2
+        still = ask(safety_filter.fade(blocked, allowed, middle))
+        low, high = torch.where(still, middle, low), torch.where(still, high, middle)
+    return (low + high) / 2
+    ### END SOLUTION
+
+
+lab.check("15.5", bisect)
+
+
+# %%
+def at_border(phrase: str, seed: int, ask) -> Tensor:
+    """Vectors at the border, [m, 32], from fades of up to eight scenes that show the phrase, half
+    of them with something else beside it, towards their empty grounds."""
+    rows = safety_filter.showing(phrase, 8, seed, listed)
+    rows = rows[ask(rows.images)]
+    empty = safety_filter.emptied(rows, seed)
+    share = bisect(ask, rows.images, empty.images, 10)
+    return towers.embed(safety_filter.fade(rows.images, empty.images, share))
+
+
+borders = {
+    phrase: lab.use("15.5", at_border, phrase, 103 + n, gate.ask, name=phrase)
+    for n, phrase in enumerate(listed)
+}
+tried = ["ghost", "skull", "purple ghost", "teddy", "kite", "night"]
+at = (borders["ghost"] @ towers.phrases(tried).T).T
+figure, axis = plt.subplots(figsize=(7, 2.9))
+for y, (phrase, values) in enumerate(zip(tried, at, strict=True)):
+    colour, shape = (plots.BLUE, "o") if phrase == "ghost" else (plots.VERMILION, "x")
+    _ = axis.plot(values.tolist(), [y] * len(values), shape, color=colour, markersize=6)
+_ = axis.set_yticks(range(len(tried)), tried)
+_ = axis.set(xlabel="cosine at the gate's border", ylim=(len(tried) - 0.5, -0.5))
+axis.grid(axis="x", alpha=0.3)
+figure.tight_layout()
+lab.figure(
+    figure,
+    alt="Cosines of eight border images of ghost scenes with six phrases. With ghost all fall on "
+    "one point near .34; with the other phrases they scatter.",
+    table={"phrase": tried, "mean": at.mean(1), "standard deviation": at.std(1)},
+    digits=2,
+)
+
+# %% [markdown]
+# Eight different scenes, four grounds, half of them with something else in the picture, and at the
+# border they all have the same cosine with *ghost*. With every other phrase they scatter. That is
+# more than a threshold, it confirms the name: were this the border of another concept, the cosine
+# with *ghost* would have no reason to stay put.
+#
+# So here is a test that can fail. For each phrase on your list, compare the spread of its own
+# cosine at the border with the smallest spread of *any* of the other 728 phrases. And the control:
+# the same whole procedure on a gate whose six vectors stand for nothing (drawn like phrases, each
+# blocking as much as a phrase does).
+
+# %%
+phrase_table = towers.phrases(everything).T
+
+
+def spreads(phrase: str, vectors: Tensor) -> tuple[float, float, float]:
+    """Threshold, own spread, and the smallest spread of any other phrase."""
+    cosines, own = vectors @ phrase_table, everything.index(phrase)
+    spread = cosines.std(0)
+    others = torch.cat([spread[:own], spread[own + 1 :]])
+    return cosines[:, own].median().item(), spread[own].item(), others.min().item()
+
+
+found = {phrase: spreads(phrase, vectors) for phrase, vectors in borders.items()}
+print(f"{'listed from outside':<18}{'threshold':>10}{'own spread':>12}{'best other':>12}")
+for phrase, (limit, own, other) in found.items():
+    print(f"{phrase:<18}{limit:10.3f}{own:12.3f}{other:12.3f}")
+null = safety_filter.Gate(safety_filter.nameless(1, towers).filter, towers)
+_, suggested = safety_filter.listing(null, towers, 3)
+kept = [border.phrase for border in suggested if border.spread < border.rival]
+print(f"gate without names: {len(suggested)} phrases suggested, {len(kept)} steady at its border")
+
+# %% [markdown]
+# Your phrases are steadier at their border than any of the 728 rivals. The nameless gate blocks
+# about as many scenes, the greedy list offers phrases for it just as readily, and not one passes.
+# Without that last line you would not know whether the procedure can say no.
+#
+# ## 6 · From outside: special care
+#
+# A special concept blocks nothing by itself, so the survey could not show it. It shows beside
+# something that is only just allowed. Fade a listed object until your rule puts it a little below
+# its threshold, put each of the 24 objects beside it, and ask. (What a companion does to the cosine
+# itself is known beforehand, from the public towers, and accounted for.)
+
+# %%
+rule = safety_filter.Rule(tuple(found), tuple(limit for limit, _, _ in found.values()))
+beside = safety_filter.companions(gate, rule, towers, seed=503)
+for companion in beside:
+    if companion.blocked.value > 0:
+        print(f"{companion.name}: {companion.blocked.value:.2f} of {companion.blocked.n} blocked")
+quiet = [c for c in beside if c.blocked.value == 0]
+print(f"the other {len(quiet)} companions: none of {sum(c.blocked.n for c in quiet)} blocked")
+
+# %%
+special = tuple(c.name for c in beside if c.blocked.value > 0.5)
+amount = safety_filter.adjustment(gate, rule, towers, special, seed=1203)
+rule = safety_filter.Rule(rule.phrases, rule.thresholds, adjustment=amount)
+limits = [safety_filter.special_threshold(gate, rule, towers, w, seed=903) for w in special]
+rule = safety_filter.Rule(rule.phrases, rule.thresholds, special, tuple(limits), amount)
+print(f"special care: {special} from {[round(x, 2) for x in limits]}, lowers by {amount:.3f}")
+print(f"questions asked: {gate.asked}")
+
+# %% [markdown]
+# ## 7 · Both recoveries, judged
+#
+# Now compare. Line up what you found from outside with the numbers stored inside, name by name.
+# Then let both rules judge fresh scenes, of one to three objects, that neither saw. *Balanced*
+# agreement is the mean of two shares: blocked scenes that the rule calls blocked, and allowed ones
+# that it calls allowed. About a quarter of the scenes is blocked, so plain agreement would pay a
+# rule for saying "allowed" all day.
+#
+# Four rows to beat or to fail: always allowed; the answer for the most similar scene that you asked
+# about (a copy of the filter that understands nothing); and twenty *other* filters of the same
+# maker, in the mean and at their best.
+
+# %%
+bar = report.protocol["named above"]
+inside = safety_filter.from_inside(stored, towers, everything, bar)
+short = safety_filter.from_inside(stored, towers, dictionary, fair)
+print(f"{'phrase':<18}{'outside':>9}{'inside':>9}")
+for phrase, limit in zip(inside.phrases, inside.thresholds, strict=True):
+    print(f"{phrase:<18}{found[phrase][0] if phrase in found else float('nan'):9.3f}{limit:9.3f}")
+
+# %%
+rules = {
+    "from outside": rule.filter(towers),
+    "from inside, all phrases": inside.filter(towers),
+    "from inside, dictionary of 249": short.filter(towers),
+}
+safety_filter.agreement(rules, stored, towers, asked)
+
+# %% [markdown]
+# From outside and from inside you hold the same list with the same thresholds, and on fresh scenes
+# both say what the filter says. The short dictionary loses a little, by calling one concept "green
+# snake". The copy by similarity, with 960 answers to look up, is far behind: it never learned that
+# "yellow spider" is a rule.
+#
+# Look at the last two rows too. The mean of other filters is near one half, and the *best* of
+# twenty is high: it happens to list "skull" and "ghost" too. Agreement on random scenes mostly
+# measures the big words. A list that has "skull" and "ghost" right and everything else wrong would
+# look fine there. This is why the list was checked name by name first.
+#
+# ## 8 · What it misses
+#
+# The paper's finding was not the list. It was what is *not* on it. Write that down.
+#
+# ### Exercise 15.6: what gets through
+#
+# Of the twelve guarded objects (`scenes.GUARDED` names the kinds, `scenes.KINDS[kind]` their
+# objects): which get through in more than half of their twenty looks, five colours on four grounds?
+# Answer from your rule; the gate need not be asked. `safety_filter.looks(name, seed)` draws the
+# twenty.
+
+# %% exercise="15.6" points=3 minutes=8 difficulty=2
+mine = rule.filter(towers)
+### BEGIN SOLUTION
+misses = [
+    name
+    for kind in scenes.GUARDED
+    for name in scenes.KINDS[kind]
+    if mine(towers.embed(safety_filter.looks(name, 7).images)).double().mean() < 0.5
+]
+### STUB
+# misses = [...]
+### END SOLUTION
+lab.check("15.6", misses)
+
+# %%
+judge = safety_filter.Gate(stored, towers, budget=20_000)
+through = safety_filter.let_through(mine, judge, towers)
+misses = lab.use("15.6", misses)
+print("LISTED:  ", ", ".join(rule.phrases))
+print("CARE:    ", ", ".join(rule.special))
+print("MISSES:  ", ", ".join(misses))
+stray = [p for p in rule.phrases if scenes.OBJECTS[scenes.parse(p)[0]] in scenes.KINDS["plain"]]
+print("HARMLESS:", ", ".join(stray), "is blocked")
+shown = [row for row in through if row.role == "result" or row.estimate.value < 1]
+figure, axis = plt.subplots(figsize=(7, 3.6))
+for y, row in enumerate(shown):
+    colour, fill = (plots.BLUE, None) if row.role == "result" else (plots.VERMILION, "white")
+    _ = axis.plot([row.estimate.low, row.estimate.high], [y, y], color=colour)
+    _ = axis.plot([row.estimate.value], [y], "o", color=colour, markerfacecolor=fill or colour)
+_ = axis.set_yticks(range(len(shown)), [row.name for row in shown], fontsize=9)
+_ = axis.set(xlabel="share of 20 looks that passes", xlim=(-0.03, 1.03))
+axis.invert_yaxis()
+axis.grid(axis="x", alpha=0.3)
+figure.tight_layout()
+lab.figure(
+    figure,
+    alt="Share of looks that pass, object by object. Weapons and perils always pass. Skull and "
+    "ghost never do, spider in .6, snake almost always. Of the harmless only the house is drawn, "
+    "at .8; the other seven always pass.",
+    table=[{"object": row.name, "passes": row.estimate.value, "rule": row.note} for row in through],
+    digits=2,
+)
+
+# %% [markdown]
+# Ten of twelve. Two whole kinds are not on the list at all. Of the third, the spider is listed in
+# two colours and the snake in one look of twenty, which is to say not. And a harmless blue house
+# is blocked, because somebody's list had it. Each line of that memo was predicted by the recovered
+# rule before the gate was asked; the notes in the table compare.
+#
+# Nothing here needed a clever method. It needed somebody to look.
+#
+# ## 9 · An attack that the rule predicts
+#
+# Last, what it does block. The authors describe *prompt dilution*: add details that
+# have nothing to do with the matter. You can say why it works. A cosine measures how much of the
+# whole picture a concept is, so every detail takes something away. And you can say *which* details,
+# since you hold the rule: those after which the largest margin (cosine minus threshold) is lowest.
+#
+# ### Exercise 15.7: the best option
+#
+# For each scene, the option that the rule likes best for passing.
+
+
+# %% exercise="15.7" points=3 minutes=6 difficulty=2
+def best_option(margins: Tensor) -> Tensor:
+    """margins: [scenes, options, concepts], cosine minus threshold; above 0 the concept blocks.
+
+    Returns [scenes] int64: the option that is furthest from being blocked.
+    """
+    ### BEGIN SOLUTION
+    return margins.amax(2).argmin(1)
+    ### END SOLUTION
+
+
+lab.check("15.7", best_option)
+
+# %% [markdown]
+# Fifty blocked scenes of one guarded object. First they may change colour and ground, then they get
+# one, two and three harmless companions; the guarded object always stays. Your rule chooses, on one
+# drawing. The gate is then asked about a *fresh* drawing of the same choice, other places and other
+# noise, since a real generator paints anew. How probable is it that with three companions more than
+# half of them pass?
+
+# %%
+### BEGIN SOLUTION
+probability = 0.7
+### STUB
+# probability = ...
+### END SOLUTION
+lab.predict("15.P", "with three companions that the rule chose more than half pass", probability)
+
+# %%
+# NBVAL_IGNORE_OUTPUT
+from utils.safety_filter import attack
+
+targets = attack.targets(judge, 50, seed=90_001)
+margins = attack.margins(mine, towers, attack.options(targets, 0, seed=90_002))
+chosen = lab.use("15.7", best_option, margins)
+agree = (chosen == attack.lowest(margins)).double().mean()
+print(f"{len(targets)} blocked scenes; the first choice is the package's in {agree:.2f} of them")
+other = safety_filter.make(999, towers).filter
+passed = safety_filter.dilution({"your rule": mine}, other, judge, towers)
+passed
+
+# %%
+stages, series = attack.STAGES, ("your rule", "the list of another filter", "chance")
+curves = {who: [passed[f"{stage}, by {who}"] for stage in stages] for who in series}
+lab.outcome("15.P", curves["your rule"][-1].value > 0.5)
+
+# %%
+# NBVAL_IGNORE_OUTPUT
+figure, axis = plt.subplots(figsize=(7, 3))
+styles = ((plots.BLUE, "o-"), (plots.VERMILION, "s--"), (plots.GREY, "^:"))
+for (who, curve), (colour, style) in zip(curves.items(), styles, strict=True):
+    value = [e.value for e in curve]
+    ends = [[e.value - e.low for e in curve], [e.high - e.value for e in curve]]
+    _ = axis.errorbar(range(4), value, ends, fmt=style, color=colour, capsize=3, label=who)
+_ = axis.set_xticks(range(4), ["colour, ground", "1 companion", "2 companions", "3 companions"])
+_ = axis.set(ylabel="share that passes", ylim=(0, 1))
+_ = axis.legend(frameon=False, title="chosen by", loc="upper left", fontsize=9)
+figure.tight_layout()
+lab.figure(
+    figure,
+    alt="Share of blocked scenes that pass after each stage. By your rule it climbs above .8 "
+    "with three companions; by another filter's list and by chance it stays far below.",
+    table={"stage": list(stages)} | {who: [e.value for e in c] for who, c in curves.items()},
+    digits=2,
+)
+
+# %% [markdown]
+# Chosen by your rule, most pass in the end. Chosen by the list of *another* filter, which was just
+# as sure of itself (its notes say that it expected nearly all to pass), far fewer do, and by chance
+# fewer still. So it is not clutter alone that does it, and not any list: it is this one. That is
+# the difference between an attack and an *explanation* that was tested by one.
+#
+# The rule also expected somewhat too much. It saw one drawing and was asked about another, and
+# having chosen the luckiest of forty options it fell back a little, as winners do.
+#
+# One table to close with: the same recovery on filters you have not met.
+
+# %%
+more = []
+for seed in (2, 5):
+    truth = safety_filter.make(seed, towers)
+    again = safety_filter.from_outside(safety_filter.Gate(truth.filter, towers), towers, 3)
+    right = len(set(again.rule.phrases) & truth.list)
+    wrong = len(set(again.rule.phrases) - truth.list)
+    more += [
+        Row(f"filter {seed}: planted phrases found", Estimate.proportion(right, 6), "result"),
+        Row(f"filter {seed}: others", Estimate.exact(wrong), "control"),
+    ]
+Report("The recovery from outside, two more filters", more, {"budget": 4000}, digits=2)
+
+# %% [markdown]
+# One phrase is missing in each, and it is worth knowing why. Filter 2 lists "green bomb room", and
+# of the survey's two such scenes one was allowed, by a hair. That lifted the floor of the very
+# phrase. Filter 5 lists "red pill", and in one fade of six the paling red pill passed for a green
+# one, which is listed too: the border was another's, and the spread said so. Both times the
+# procedure kept silent rather than guess. Over the eight filters of `python -m utils solve filter`
+# it finds 45 of 48 phrases and invents none. What was never seen blocked, though, no number of
+# questions about other things will show.
+
+# %%
+lab.progress()
+
+# %% [markdown]
+# ## What would change your mind
+#
+# - **"A steady border confirms the name"**: a phrase off the list whose cosine at some border
+#   is as steady as .001 over scenes of different grounds and companions. The nameless gates gave
+#   none among the phrases that they suggested; a denser dictionary might.
+# - **"The fair null is the fair one"**: a decoy that beats it. Ours was drawn from that very null,
+#   which is convenient. A decoy that lies *between* two phrases, half knife and half kite, would be
+#   called a near name, and be neither.
+# - **"Outside equals inside"**: here the survey can afford to ask about everything there is. In the
+#   space of real images it cannot, and a concept outside the survey stays hidden.
+# - **"Dilution follows from the cosine"**: an encoder that scores parts of the picture by
+#   themselves and takes the worst should not be diluted at all. Add that rule to the filter (four
+#   quarters, one vector each) and repeat section 9. We would expect the curve to go flat, and have
+#   not run it.
+# - **One pair of towers.** All filters here share one encoder and one world with clean edges. That
+#   real thresholds can be read off to three decimals does not follow.
+#
+# ## Where this comes from
+#
+# The subject is "Red-Teaming the Stable Diffusion Safety Filter" (Rando, Paleka, Lindner, Heim and
+# Tramèr, 2022): 17 concepts stored as vectors, named with the public text encoder, about sexual
+# content and not about violence or gore, bypassed by prompt engineering; those are their results.
+# The rule, with its three special care vectors and the .01, is that of the filter's published
+# source code. The towers follow "Learning Transferable Visual Models From Natural Language
+# Supervision" (Radford and others, 2021). The null that lies where phrases lie, the steady border,
+# the recovery by answers alone and the nameless gate are of this course.
+#
+# **Next.** If you have not been there, lesson 14 seals a challenge of your own. If you have: take a
+# filter that you depend on, and write its list of what it misses.

@@ -23,7 +23,7 @@
 # %% [markdown]
 # # 13 · Mechanistic anomaly detection
 #
-# In lesson 12 you searched for a trigger that nobody had shown you, and mostly did not find it. Now
+# In lesson 12 you searched for triggers that nobody had shown you, and some you did not find. Now
 # be the guard instead of the detective. The network is in use, inputs arrive one by one, and some
 # day the trigger is on one of them. You need not know what it looks like. You need to notice that
 # the network is answering *for another reason than usual*.
@@ -209,13 +209,12 @@ print(f"{'':22}{'caught':>8}{'false alarms':>14}")
 show_shares("solid", "solid", cases["solid"].anomalous.inputs)
 
 # %% [markdown]
-# The twin, which has no trojan, "detects" it just as well, and so does the raw image. Of course:
-# the corner is empty in every trusted image, and here it is white. You have built a fine detector
-# of *white corners*. What the network does with them did not enter.
+# The twin, which has no trojan, "detects" it as well, and so does the raw image. Of course: the
+# corner is empty in nearly every trusted image, and here it is white. You have built a fine
+# detector of *white corners*. What the network does with them did not enter.
 #
-# This is the careless design, and much of what you can read about detecting backdoors has it. The
-# trigger is a new thing in the world, and whatever sees the world sees the trigger. Three words for
-# what follows:
+# This is the careless design, and it is easily built without noticing. The trigger is a new thing
+# in the world, and whatever sees the world sees the trigger. Three words for what follows:
 #
 # - **novelty**: the input is unlike the trusted inputs. Anything that looks at it may notice.
 # - **anomaly of mechanism**: the input is handled in another way than trusted inputs are. Only the
@@ -226,7 +225,8 @@ show_shares("solid", "solid", cases["solid"].anomalous.inputs)
 #
 # To see the second without the first, the inputs must not be novel. In `matched` every image has a
 # pattern of five lit pixels in that corner, and the X is one such pattern more. (Clean images never
-# have *this* one, so the inputs do differ. But no average, no brightness and no covariance does.)
+# have *this* one, so the inputs do differ; but an image with it is no brighter than the others, and
+# lies no farther from the average image.)
 
 # %%
 print(f"{'':22}{'caught':>8}{'false alarms':>14}")
@@ -376,9 +376,9 @@ for name, (network, images) in odd.items():
 # too. Only the twin tells, and in use you have no twin. A real one would be a network for the same
 # task from another source, whose weights the same attacker did not touch.
 #
-# `pattern` is the odd one. At this place the clean network does not see the X at all (it did not
-# learn to look there), so the twin is blind and the reading is "mechanism". Still, one look at the
-# pixels would have done. Both rows are needed, and they answer different questions.
+# `pattern` is the odd one. At this place the clean network does not see the X at all (nothing in
+# its training rewarded looking there), so the twin is blind and the reading is "mechanism". Still,
+# one look at the pixels would have done. Both rows are needed, and they answer different questions.
 #
 # ## Other detectors, the same call
 #
@@ -457,7 +457,7 @@ lab.figure(
 # anomalies or all of them, depending on *which* thirty. And the AUROC is above .9 throughout, so a
 # paper with thirty rows, one draw and an AUROC can look flawless. Users of a published detector
 # (Beatrix, 2023) report three runs with thirty clean samples that caught .55, .14 and .69. Nobody
-# did anything wrong. Thirty rows do that.
+# need have done anything wrong. Thirty rows do that.
 #
 # The threshold is most of it, and for the threshold there is an exact answer. It sits at one of the
 # n held trusted rows. A new clean row is *one more row of the same kind*, and its rank among all

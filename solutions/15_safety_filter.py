@@ -424,7 +424,7 @@ for phrase, (limit, own, other) in found.items():
     print(f"{phrase:<18}{limit:10.3f}{own:12.3f}{other:12.3f}")
 null = safety_filter.Gate(safety_filter.nameless(1, towers).filter, towers)
 _, suggested = safety_filter.listing(null, towers, 3)
-kept = [border.phrase for border in suggested if border.spread < border.rival]
+kept = [border.phrase for border in suggested if border.own]
 print(f"gate without names: {len(suggested)} phrases suggested, {len(kept)} steady at its border")
 
 # %% [markdown]
@@ -652,9 +652,9 @@ lab.figure(
 more = []
 for seed in (2, 5):
     truth = safety_filter.make(seed, towers)
-    again = safety_filter.from_outside(safety_filter.Gate(truth.filter, towers), towers, 3)
-    right = len(set(again.rule.phrases) & truth.list)
-    wrong = len(set(again.rule.phrases) - truth.list)
+    _, again = safety_filter.listing(safety_filter.Gate(truth.filter, towers), towers, 3)
+    steady = {border.phrase for border in again if border.own}
+    right, wrong = len(steady & truth.list), len(steady - truth.list)
     more += [
         Row(f"filter {seed}: planted phrases found", Estimate.proportion(right, 6), "result"),
         Row(f"filter {seed}: others", Estimate.exact(wrong), "control"),

@@ -28,7 +28,7 @@
 # without a word on *what* it filters. The weights held 17 vectors and 17 thresholds. The names that
 # belong to the vectors were left out. Javier Rando and others ("Red-Teaming the Stable Diffusion
 # Safety Filter", 2022) put the names back. They published that the list is about sexual content
-# alone: violence and gore pass. Nobody who relied on the filter could have known.
+# alone: violence and gore pass. Nobody who relied on the filter had been told.
 #
 # This lesson is that piece of work on a filter of our own, in a world small enough to grade you.
 # You do it twice: from *inside*, holding the vectors, and from *outside*, holding nothing but
@@ -397,14 +397,14 @@ lab.figure(
 
 # %% [markdown]
 # Eight different scenes, four grounds, half of them with something else in the picture, and at the
-# border they all have the same cosine with *ghost*. With every other phrase they scatter. That is
+# border they all have the same cosine with *ghost*. With the other phrases they scatter. That is
 # more than a threshold, it confirms the name: were this the border of another concept, the cosine
 # with *ghost* would have no reason to stay put.
 #
 # So here is a test that can fail. For each phrase on your list, compare the spread of its own
 # cosine at the border with the smallest spread of *any* of the other 728 phrases. And the control:
 # the same whole procedure on a gate whose six vectors stand for nothing (drawn like phrases, each
-# blocking as much as a phrase does).
+# blocking as many random scenes as a phrase does).
 
 # %%
 phrase_table = towers.phrases(everything).T
@@ -424,13 +424,13 @@ for phrase, (limit, own, other) in found.items():
     print(f"{phrase:<18}{limit:10.3f}{own:12.3f}{other:12.3f}")
 null = safety_filter.Gate(safety_filter.nameless(1, towers).filter, towers)
 _, suggested = safety_filter.listing(null, towers, 3)
-kept = [border.phrase for border in suggested if border.spread < border.rival]
+kept = [border.phrase for border in suggested if border.own]
 print(f"gate without names: {len(suggested)} phrases suggested, {len(kept)} steady at its border")
 
 # %% [markdown]
-# Your phrases are steadier at their border than any of the 728 rivals. The nameless gate blocks
-# about as many scenes, the greedy list offers phrases for it just as readily, and not one passes.
-# Without that last line you would not know whether the procedure can say no.
+# Your phrases are steadier at their border than any of the 728 rivals. For the nameless gate the
+# greedy list offers phrases just as readily, and not one passes. Without that last line you would
+# not know whether the procedure can say no.
 #
 # ## 6 · From outside: special care
 #
@@ -561,8 +561,8 @@ lab.figure(
 #
 # ## 9 · An attack that the rule predicts
 #
-# Last, what it does block. The authors describe *prompt dilution*: add details that
-# have nothing to do with the matter. You can say why it works. A cosine measures how much of the
+# Last, what it does block. The authors describe *prompt dilution*: add details that have nothing to
+# do with the matter. You can say why it works. A cosine measures how much of the
 # whole picture a concept is, so every detail takes something away. And you can say *which* details,
 # since you hold the rule: those after which the largest margin (cosine minus threshold) is lowest.
 #
@@ -652,9 +652,9 @@ lab.figure(
 more = []
 for seed in (2, 5):
     truth = safety_filter.make(seed, towers)
-    again = safety_filter.from_outside(safety_filter.Gate(truth.filter, towers), towers, 3)
-    right = len(set(again.rule.phrases) & truth.list)
-    wrong = len(set(again.rule.phrases) - truth.list)
+    _, again = safety_filter.listing(safety_filter.Gate(truth.filter, towers), towers, 3)
+    steady = {border.phrase for border in again if border.own}
+    right, wrong = len(steady & truth.list), len(steady - truth.list)
     more += [
         Row(f"filter {seed}: planted phrases found", Estimate.proportion(right, 6), "result"),
         Row(f"filter {seed}: others", Estimate.exact(wrong), "control"),
@@ -679,9 +679,10 @@ lab.progress()
 # - **"A steady border confirms the name"**: a phrase off the list whose cosine at some border
 #   is as steady as .001 over scenes of different grounds and companions. The nameless gates gave
 #   none among the phrases that they suggested; a denser dictionary might.
-# - **"The fair null is the fair one"**: a decoy that beats it. Ours was drawn from that very null,
-#   which is convenient. A decoy that lies *between* two phrases, half knife and half kite, would be
-#   called a near name, and be neither.
+# - **"The fair null is fair"**: a decoy that beats it. Ours was drawn from that very null, which is
+#   convenient. Take one that lies *between* two phrases, half knife and half kite: it has a cosine
+#   of .88 with "knife", and of all such halves of two objects not one stays below the bar. A near
+#   name would be given to each, and be half wrong. Only the cosine of 1 is safe.
 # - **"Outside equals inside"**: here the survey can afford to ask about everything there is. In the
 #   space of real images it cannot, and a concept outside the survey stays hidden.
 # - **"Dilution follows from the cosine"**: an encoder that scores parts of the picture by

@@ -657,7 +657,7 @@ with torch.no_grad():
         closer = closeness(logits).mean() - start
         print(f"{name:<8} moves {moved(logits).mean():.2f}, {closer:+.2f} closer to class 0's")
 
-causal = Causal(trained, data.fresh, last, closeness, target=0, directions=20)
+causal = Causal(trained, data.fresh[:50], last, closeness, target=0, directions=20)
 report = probe(
     end, data.cls, groups=data.sentence, types=data.word,
     random_init=rows["untrained, end of layer 1"], causal=causal, seeds=(0,), n_resamples=500,
@@ -677,13 +677,12 @@ report
 # effect of any kind is no effect of the right kind.
 #
 # In the report the difference of means does what is claimed. The *probe's weights*, the very thing
-# that scored .96, do a fraction of it, at the upper end of what random directions do. Weights are
-# made for reading, and bend away from whatever would disturb the reading. Do not steer along them.
-# (Lesson 09 returns to this.)
+# that scored .96, do a fraction of it, no more than some random directions. Weights are made for
+# reading, and bend away from whatever would disturb the reading. Do not steer along them. (Lesson
+# 09 returns to this.)
 #
-# The row of unseen types is an average over other words than those you held out, and differs from
-# yours by several hundredths. Its interval says so: what was drawn there are 90 words, not 1,800
-# rows.
+# The row of unseen types held out other words than you did, and differs from yours by several
+# hundredths. Its interval is as wide as that: what was drawn there are 90 words, not 1,800 rows.
 #
 # Now four results on this network, each of which somebody might put into an abstract.
 

@@ -729,7 +729,7 @@ print(f"D  class of the word before; end of layer 1; linear\n"
 ### BEGIN SOLUTION
 verdicts = {"A": "learned by heart", "B": "there, not used", "C": "there and used", "D": "shadow"}
 ### STUB
-# verdicts = {"A": "...", "B": "...", "C": "...", "D": "..."}
+# verdicts = {"A": ..., "B": ..., "C": ..., "D": ...}
 ### END SOLUTION
 lab.check("8.7", verdicts)
 

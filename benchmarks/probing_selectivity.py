@@ -204,7 +204,8 @@ def _pushes(model: Any, tokens: Any, fresh: Any, draws: int) -> dict[str, dict[s
 
 def _over(numbers: list[tuple[float, ...]], draws: int = 4000) -> dict[str, float]:
     """Mean over networks with a 95 % interval: networks are resampled, and each moves within its
-    own interval (taken as that of a normal distribution)."""
+    own interval (taken as that of a normal distribution). All of them are shares, or differences of
+    two, and end at 1."""
     import numpy as np
 
     values = np.array([value for value, _, _ in numbers])
@@ -214,7 +215,7 @@ def _over(numbers: list[tuple[float, ...]], draws: int = 4000) -> dict[str, floa
     means = (values[which] + spread[which] * rng.normal(size=which.shape)).mean(1)
     low, high = np.quantile(means, [0.025, 0.975])
     mean = float(values.mean())
-    return {"value": mean, "low": min(float(low), mean), "high": max(float(high), mean)}
+    return {"value": mean, "low": min(float(low), mean), "high": min(max(float(high), mean), 1.0)}
 
 
 def _probed(place: str, kind: str, found: list[dict[str, tuple[float, ...]]]) -> Row:

@@ -621,8 +621,11 @@ for name in ("place 9 or later", "class 0"):
 
 # %% [markdown]
 # In the untrained network both directions do what luck does, and all of it is small: there was
-# nothing to use them. Training made one of them matter and taught the network to read past the
-# other.
+# nothing to use them. Training made one of them matter, and in this network it has also learned to
+# read past the other. Mind "in this network": of two more that were trained the same way, from
+# other beginnings, one came out like this, and in the other place does just what luck does
+# (`python -m benchmarks probing` trains them). So "no more than luck" holds for all three, and
+# "less than luck" does not.
 #
 # At the end of layer 1 the ratio of place comes out above one, while its effect is about as small
 # as before. A ratio compares; it does not say whether anything is large. Give both. Of place you
@@ -751,14 +754,15 @@ lab.progress()
 # ## What would change your mind
 #
 # - **About the reversed ranking.** Other labels by lot, or another network of the same recipe, in
-#   which the end is not the most selective place. One lot and one network stand above;
-#   `python -m benchmarks probing` repeats the table on three networks with intervals.
+#   which the end is not the most selective place. One lot and one network stand above. The
+#   benchmark repeats the table on three networks, two lots each, and the reversal held in each.
 # - **About "the class is made in the layers".** Untrained activations that do well on *unseen*
 #   words. They stay at guessing here; in a language whose words resemble each other by class
 #   (endings, spelling) even random features of the spelling would not.
-# - **About the idle place.** A direction of place that moves predictions. We pushed along one, from
-#   early to late; sixteen places span more. And the network was stopped in the midst of learning;
-#   one trained to the end might have a use for place that we did not think of.
+# - **About the idle place.** A direction of place that moves predictions more than luck does. We
+#   pushed along one, from early to late; sixteen places span more. And the network was stopped in
+#   the midst of learning; one trained to the end might have a use for place that we did not think
+#   of.
 # - **About selectivity.** A probe with a penalty, or with fewer neurons, that keeps the accuracy of
 #   the large one and loses the lot. Hewitt and Liang found that such limits help and dropout does
 #   not (published); then the blame lies with the training of the probe, not with its kind.

@@ -7,17 +7,17 @@ anything, each ordering that should hold, and what `probe` costs beside the bare
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
-from unittest import mock
+
+from benchmarks.probing_time import OVERHEAD, timed
 
 SWEEP = (0, 16, 64)  # widths of the timed sweep
 PLACES = {"word vectors": "hook_embed", "end": "blocks.1.hook_resid_post"}
 BEFORE = "blocks.0.hook_resid_pre"
 COLUMNS = ("class", "by lot", "selectivity", "unseen types", "previous class")
 _NAMES = ("accuracy", "control task", "selectivity", "unseen types")
-LIMITS = {"linear": 5.0, "sweep": 40.0, "overhead": 1.5}  # seconds, seconds, times the bare fits
+LIMITS = {"linear": 5.0, "sweep": 40.0}  # seconds at full size
 Row = dict[str, Any]
 
 
@@ -50,11 +50,14 @@ def rows(quick: bool = False, seeds: int = 3) -> list[Row]:
     ]  # fmt: skip
     pushed = [_pushed(name, [run["pushed"][name] for run in runs]) for name in runs[0]["pushed"]]
     sweep = "sweep of widths " + ", ".join(map(str, SWEEP))
-    timed = [
-        _timed("linear probe and its controls", size, (0,), LIMITS["linear"]),
-        _timed(sweep, size, SWEEP, LIMITS["sweep"]),
+    times = [
+        timed(what, size.rows, widths, None if quick else limit, size.runs)
+        for what, widths, limit in (
+            ("linear probe and its controls", (0,), LIMITS["linear"]),
+            (sweep, SWEEP, LIMITS["sweep"]),
+        )
     ]
-    return found + pushed + _orderings(runs) + timed
+    return found + pushed + _orderings(runs) + times
 
 
 def table(rows: list[Row]) -> str:
@@ -83,7 +86,7 @@ def table(rows: list[Row]) -> str:
     for row in rows:
         if row["kind"] == "time":
             limits = f"{row['limit']:g} s and " if row["limit"] else ""
-            limits += f"{LIMITS['overhead']:g} times: {'met' if row['met'] else 'not met'}"
+            limits += f"{OVERHEAD:g} times: {'met' if row['met'] else 'not met'}"
             lines.append(
                 f"| {row['what']} | {row['ours']:.1f} | {row['peer']:.1f} | {row['overhead']:.2f} "
                 f"| {limits} |"
@@ -201,7 +204,8 @@ def _pushes(model: Any, tokens: Any, fresh: Any, draws: int) -> dict[str, dict[s
 
 def _over(numbers: list[tuple[float, ...]], draws: int = 4000) -> dict[str, float]:
     """Mean over networks with a 95 % interval: networks are resampled, and each moves within its
-    own interval (taken as that of a normal distribution)."""
+    own interval (taken as that of a normal distribution). All of them are shares, or differences of
+    two, and end at 1."""
     import numpy as np
 
     values = np.array([value for value, _, _ in numbers])
@@ -211,7 +215,7 @@ def _over(numbers: list[tuple[float, ...]], draws: int = 4000) -> dict[str, floa
     means = (values[which] + spread[which] * rng.normal(size=which.shape)).mean(1)
     low, high = np.quantile(means, [0.025, 0.975])
     mean = float(values.mean())
-    return {"value": mean, "low": min(float(low), mean), "high": max(float(high), mean)}
+    return {"value": mean, "low": min(float(low), mean), "high": min(max(float(high), mean), 1.0)}
 
 
 def _probed(place: str, kind: str, found: list[dict[str, tuple[float, ...]]]) -> Row:
@@ -279,76 +283,3 @@ def _orderings(runs: list[dict[str, Any]]) -> list[Row]:
     found = {what: all(test(run) for run in runs) for what, test in claims.items()}
     return [{"kind": "ordering", "what": what, "unit": "", "ours": float(holds), "holds": holds}
             for what, holds in found.items()]  # fmt: skip
-
-
-# --- time ----------------------------------------------------------------------------------------
-
-
-def _timed(what: str, size: Size, widths: tuple[int, ...], limit: float | None) -> Row:
-    """`probe` beside the scikit-learn fits that it makes, made again without anything around them.
-
-    Seconds of the processor: one thread is used, and other work on the machine does not count.
-    """
-    import numpy as np
-    from threadpoolctl import threadpool_limits
-
-    from utils.data import words
-    from utils.models import zoo
-    from utils.probing import classifiers, probes
-
-    n, runs = size.rows, size.runs
-    tokens = words.make(-(-n // 15), seed=5)
-    row = words.rows(tokens)
-    x = _rows_of(zoo.load("words"), PLACES["end"], tokens)[:n]
-    given = {"groups": row.sentence[:n], "types": row.type[:n], "widths": widths}
-    fits: list[tuple[int, int, Any, np.ndarray, np.ndarray]] = []
-    make = probes._make
-
-    def noting(width: int, seed: int) -> Any:
-        fresh = make(width, seed)
-        fit = fresh.fit
-
-        def noted(rows: np.ndarray, labels: np.ndarray) -> Any:
-            fits.append((width, seed, fresh, rows, labels))
-            return fit(rows, labels)
-
-        fresh.fit = noted
-        return fresh
-
-    def ours() -> None:
-        probes.probe(x, row.cls[:n], **given)
-
-    def bare() -> list[Any]:
-        import warnings
-
-        again = []
-        with threadpool_limits(1), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            for width, seed, _, rows, labels in fits:
-                model = classifiers.linear(seed) if width == 0 else classifiers.mlp(width, seed)
-                again.append(model.fit(rows, labels))
-        return again
-
-    with mock.patch.object(probes, "_make", noting):
-        ours()
-    seconds: dict[str, list[float]] = {"ours": [], "peer": []}
-    models: list[Any] = []
-    for _ in range(runs):
-        for side, run in (("ours", ours), ("peer", bare)):
-            start = time.process_time()
-            models = run() or models
-            seconds[side].append(time.process_time() - start)
-    ours_s, peer_s = (sorted(seconds[side])[runs // 2] for side in ("ours", "peer"))
-    apart = max(
-        float(np.abs(model.predict_proba(rows) - first.predict_proba(rows)).max())
-        for model, (_, _, first, rows, _) in zip(models, fits, strict=True)
-    )
-    overhead = ours_s / peer_s
-    limit = limit if n == FULL.rows else None
-    in_time = limit is None or ours_s <= limit
-    return {
-        "kind": "time", "what": f"{what}, {n:,} x {x.shape[1]}, {len(fits)} fits", "unit": "s",
-        "ours": ours_s, "peer": peer_s, "ratio": peer_s / ours_s, "overhead": overhead,
-        "limit": limit, "met": in_time and overhead <= LIMITS["overhead"],
-        "max_abs_diff": apart,
-    }  # fmt: skip

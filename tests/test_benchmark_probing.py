@@ -11,7 +11,7 @@ from benchmarks.probing_selectivity import Size
 @pytest.fixture(scope="module")
 def found():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(probing_selectivity, "QUICK", Size(70, 8, 1, 8, 500, 1))
+        patch.setattr(probing_selectivity, "QUICK", Size(60, 8, 1, 8, 500, 1))
         patch.setattr(probing_selectivity, "SWEEP", (0, 4))
         return probing_selectivity.rows(quick=True)
 

@@ -88,7 +88,7 @@ def test_starting_up_loads_nothing_heavy():
     [
         (["slove"], "slove"),
         (["solve"], "name"),
-        (["solve", "transformer"], "there are: anomaly, brackets, cnn, facts, modular, pairs"),
+        (["solve", "transformer"], "there are: anomaly, brackets, cnn, facts, manners, modular"),
         (["solve", "brackets", "--original"], "leave them out"),
         (["solve", "cnn", "--jsno"], "--jsno"),
         (["solve", "cnn", "extra"], "extra"),

@@ -11,9 +11,13 @@ import typer
 from utils.console import Data, Json, make_folder, print_json, steps
 from utils.errors import CourseError
 
-KNOWN = ("cnn", "pairs", "brackets", "modular", "sequence", "facts", "trojan", "anomaly", "text")
+KNOWN = (
+    "cnn", "pairs", "brackets", "modular", "sequence", "facts", "manners", "trojan", "anomaly",
+    "text",
+)  # fmt: skip
 WITH_PICTURES = {
     "facts": "utils.challenges.facts",
+    "manners": "utils.challenges.manners",
     "trojan": "utils.trojans.walk",
     "anomaly": "utils.anomaly.walk",
 }
@@ -26,7 +30,8 @@ def solve(
     ] = False,
     data: Data = None,
     out: Annotated[
-        Path, typer.Option(help="Folder for the pictures (brackets, facts, trojan, anomaly).")
+        Path,
+        typer.Option(help="Folder for pictures (brackets, facts, manners, trojan, anomaly)."),
     ] = Path("solved"),
     model: Annotated[
         str | None, typer.Option(help="Folder or hub name of a pretrained model (text).")

@@ -7,9 +7,9 @@
 #     difficulty: 3
 #     prerequisites: ["09"]
 #     objectives:
-#       - "erase a concept so that no linear probe finds it, and check the guard on rows it never saw"
-#       - "tell a guard against probes from a change of behaviour, and say which labels change which"
-#       - "measure what a direction does by dose, with its side effects and random directions beside"
+#       - "erase a concept so that no linear probe finds it, and check that on rows it never saw"
+#       - "tell a guard against probes from a change of behaviour, and say which labels do which"
+#       - "measure what a direction does by dose, side effects and random directions beside it"
 #       - "fold an eraser into weights, foretell the effect, and judge it beside fine-tuning"
 #     signature: >-
 #       the linear guard holds and the behaviour stays; control: erasers of random labels, and a
@@ -49,12 +49,13 @@ lab = lab("10")
 # ## 1 · A guard, by theorem
 #
 # The network is a relative of lesson 09's: `judge` reads a subject, a relation, a value, an opinion
-# and an answer, and gives a verdict with two halves: whether the answer is *correct*, and whether it
-# *agrees* with the opinion. It was trained like the one you know, from other first weights. Somebody
-# always speaks here, so there are four verdicts.
+# and an answer, and gives a verdict with two halves: whether the answer is *correct*, and whether
+# it *agrees* with the opinion. It was trained like the one you know, from other first weights.
+# Somebody always speaks here, so there are four verdicts.
 #
-# Rows come in three parts, and no prompt is in two of them: `fit` for erasers, `half_a` and `half_b`
-# for whoever wants to judge one. We read the last thing the network computes before its verdict.
+# Rows come in three parts, and no prompt is in two of them: `fit` for erasers, `half_a` and
+# `half_b` for whoever wants to judge one. We read the last thing the network computes before its
+# verdict.
 
 # %%
 import matplotlib.pyplot as plt
@@ -179,8 +180,8 @@ lab.check("10.3", still_right)
 
 # %% [markdown]
 # Your eraser is about to be applied to the last activation of the network. Behind it there is one
-# linear map to the verdicts, nothing else; and no linear map can find the concept any more. Predict:
-# will the network's verdict still have the right first half, in more than .7 of the rows?
+# linear map to the verdicts, nothing else; and no linear map can find the concept any more.
+# Predict: will the network's verdict still have the right first half, in more than .7 of the rows?
 
 # %%
 ### BEGIN SOLUTION
@@ -297,18 +298,17 @@ for name, network in (("judge", judge), ("flat", flat)):
     after = lab.use("10.4", edges, eraser.apply(x), correct, agrees, name=f"{name} after")
     line = tried(network, final, f"{name}: LEACE", eraser, True)
     found.append({
-        "network": name,
+        "which": name,
         "cosine of the edges": torch.cosine_similarity(pair[0], pair[1], dim=0).item(),
         "cosine after LEACE": torch.cosine_similarity(after[0], after[1], dim=0).item(),
-        "length left": ((after[0] - after[1]).norm() / (pair[0] + pair[1]).norm()).item(),
         "linear": line["linear, correct"], "MLP": line["MLP, correct"],
         "network": line["network, correct"],
-    } | {"which": name})  # fmt: skip
+    })  # fmt: skip
     panels[name] = (x, eraser.apply(x), pair)
 for line in found:
-    print(f"{line['which']:<6} cosine of its two edges {line['cosine of the edges']:.1f}, after"
-          f" LEACE {line['cosine after LEACE']:.1f} | linear {line['linear']:.1f}, MLP"
-          f" {line['MLP']:.1f}, network {line['network']:.1f}")  # fmt: skip
+    print(f"{line['which']:<6} cosine of its two edges {line['cosine of the edges']:.2f}, after"
+          f" LEACE {line['cosine after LEACE']:.2f} | linear {line['linear']:.2f}, MLP"
+          f" {line['MLP']:.2f}, network {line['network']:.2f}")  # fmt: skip
 
 # %%
 figure, axes = plt.subplots(2, 2, figsize=(8.6, 6.6))
@@ -353,8 +353,8 @@ lab.figure(
 
 # %% [markdown]
 # In `flat` the two edges are nearly parallel. "Correct" is one direction, the same whether somebody
-# agrees or not; the four verdicts lie on a *rectangle* (its other side, agreement, points out of the
-# picture). Take the direction away, and nothing is left to act on.
+# agrees or not; the four verdicts lie on a *rectangle* (its other side, agreement, points out of
+# the picture). Take the direction away, and nothing is left to act on.
 #
 # In `judge` the edges point far apart. The four verdicts lie on a *tetrahedron*, as four classes do
 # when each has a score of its own: correct, agrees, and their product are three directions. LEACE
@@ -401,8 +401,9 @@ show(lines)
 
 # %% [markdown]
 # With your labels the behaviour goes: about chance, and agreement untouched. Erasing all four
-# verdicts guards as well, and takes agreement with it, since that is one of three directions between
-# four points. *Which* labels you erase is the claim you make; the method only carries it out.
+# verdicts guards as well, and takes agreement with it, since that is one of three directions
+# between four points. Erase agreement alone, and the network keeps most of that one. *Which* labels
+# you erase is the claim you make; the method only carries it out.
 #
 # ## 3 · Other places
 #
@@ -428,8 +429,8 @@ show(lines)
 # The behaviour does not move at all, whatever you erase. In the middle of layer 1 even the joint
 # guard is worth nothing, since what reads the stream there is the network's own MLP, and an MLP
 # needs no linear trace. At the end of layer 0 there was little to take: layer 1 fetches the fact
-# from other positions and computes the answer afresh. A guard is a property of *one place, one class
-# of readers and one kind of rows*. Anything that computes the concept again later is not its
+# from other positions and computes the answer afresh. A guard is a property of *one place, one
+# class of readers and one kind of rows*. Anything that computes the concept again later is not its
 # business.
 #
 # ## 4 · A habit to get rid of
@@ -472,7 +473,8 @@ for kind, rude in before.items():
 #
 # ### Exercise 10.6: dose and response
 #
-# For each dose, add `dose * direction` at the site and return the mean of the measure over the rows.
+# For each dose, add `dose * direction` at the site and return the mean of the measure over the
+# rows.
 
 
 # %% exercise="10.6" points=3 minutes=8 difficulty=2
@@ -649,16 +651,14 @@ _ = axis.legend(frameon=False, fontsize=9)
 figure.tight_layout()
 lab.figure(
     figure,
-    alt="Rude texts by kind of prompt. The edit removes nearly all for hot speakers on football and "
-    "leaves the other kinds as they were, except hot speakers on football who heard a rude word. "
-    "Fine-tuning removes rudeness everywhere; rehearsed fine-tuning in between.",
+    alt="Rude texts by kind of prompt. The edit removes nearly all for hot speakers on football "
+    "and leaves the other kinds as they were, except hot speakers on football who heard a rude "
+    "word. Fine-tuning removes rudeness everywhere; rehearsed fine-tuning in between.",
     table=lines,
     digits=1,
 )
 
 # %%
-floor = before["football, another speaker"].mean()
-start = before[target].mean()
 n = len(before[target])
 rows_ = [
     Row("rude texts before", Estimate.proportion(int(before[target].sum()), n), "baseline"),
@@ -668,31 +668,35 @@ rows_ = [
         Estimate.proportion(int(after["random direction"][target].sum()), n), "null"),
     Row("rude texts of other speakers on football",
         Estimate.proportion(int(before["football, another speaker"].sum()), n), "ceiling"),
+    *(Row(f"change: {kind}", paired_difference(after["edit"][kind], before[kind]), "control")
+      for kind in others),
 ]  # fmt: skip
-for how in ("edit", "fine-tuned, rehearsed", "fine-tuned"):
-    kind = "other topics, rude word heard"
-    rows_.append(Row(f"change by {how}: {kind}", paired_difference(after[how][kind], before[kind]),
-                     "result" if how == "edit" else "control"))  # fmt: skip
+print("largest change of another kind: "
+      + ", ".join(f"{how} {change:.1f}" for how, change in moved.items()))  # fmt: skip
 protocol = {"texts": f"{n} of each kind", "judge": "a network that never saw the generator"}
-Report("A habit folded out of the weights", rows_, protocol, digits=1)
+Report("A habit folded out of the weights", rows_, protocol, digits=2)
 
 # %% [markdown]
 # The edit removes nearly all of the habit: hot speakers on football are about as calm as anybody.
 # It was foretold, from one hooked run and before a word was written, to within a few points. People
 # who have heard a rude word, and people on other topics, talk as before. One matrix changed, by a
-# map of rank one; the random direction of the same length, read off the same way, did not do it.
+# map of rank one; a random direction of the same length, switched on by the same reading, did not
+# do it.
 #
 # Fine-tuning on calm texts of hot speakers removes the habit too, in a few seconds, and all other
 # rudeness with it: it has learned "be calm", the cheapest thing that fits what it was shown.
 # Rehearsing other texts beside mends most of that. Give it its due. It needs what the edit did not,
-# texts of how hot speakers *should* talk, and with more of them and more patience it would come
-# closer still. The edit gets there from activations alone.
+# texts of how hot speakers *should* talk. Told as well which rude texts had a reason, and trained
+# longer at a smaller rate, it leaves others alone about as well as the edit does: that row is in
+# `python -m utils solve manners`. The edit gets there from activations alone, and could say so
+# beforehand.
 #
 # And now the line of the figure nobody would show you. Where both causes meet, a hot speaker on
-# football who *has* heard a rude word, the right answer would be a half, like anybody who was
-# provoked. The edit makes them calm as lambs. Their neurons hold "will be rude" from both causes in
-# one, so what is read there is too much, and it takes away what was theirs by right. Fine-tuning
-# does no better. A list of things left alone is only as good as the list of things looked at.
+# football who *has* heard a rude word, the right answer would be about a half, like anybody who was
+# provoked. The edit makes them calm as lambs. It was fitted to carry *all* hot speakers on football
+# to where other speakers are, and the step that calms the unprovoked is far too long for somebody
+# who had a reason of their own. Rehearsed fine-tuning comes nearer here. A list of things left
+# alone is only as good as the list of things looked at.
 #
 # ### Exercise 10.8: what did you show?
 #
@@ -728,13 +732,13 @@ lab.progress()
 # ## What would change your mind
 #
 # - **About the guard.** A linear probe that finds correctness on erased rows of *other prompts*,
-#   clearly above chance. Try other *subjects*: an eraser fitted on some of them guards the rest less
-#   well. It was fitted to covariances, and these differ.
+#   clearly above chance. Try other *subjects*: an eraser fitted on some of them guards the rest
+#   less well. It was fitted to covariances, and these differ.
 # - **About the shape as the reason.** A network with parallel edges whose behaviour survives LEACE
-#   at its last activation, or one with edges far apart whose behaviour goes. We saw one of each kind
-#   here, which is a story with a mechanism, not a statistic; the benchmark has three networks.
-# - **About the habit.** A kind of prompt that is in no line of the last figure, and changed. You can
-#   make one: a warm speaker, another heard word, a later clause.
+#   at its last activation, or one with edges far apart whose behaviour goes. We saw one of each
+#   kind here, which is a story with a mechanism, not a statistic; the benchmark has three networks.
+# - **About the habit.** A kind of prompt that is in no line of the last figure, and changed. You
+#   can make one: a warm speaker, another heard word, a later clause.
 # - **About fine-tuning.** A recipe that removes the habit and leaves those alone who heard a rude
 #   word, from the same texts. Then the edit's one advantage left is that it could be foretold.
 #

@@ -167,6 +167,9 @@ def solve(
     others = {
         "fine-tuned": fine_tuned(model, drawn, rehearse=False, steps=max(1, steps // 6)),
         "fine-tuned, rehearsed": fine_tuned(model, drawn, rehearse=True, steps=steps),
+        "fine-tuned, told the cause": fine_tuned(
+            model, drawn, rehearse=True, told=True, steps=2 * steps, rate=3e-4
+        ),
     }
     progress("writing texts, and judging them")
     random = [fold(model, site, twin, inputs).model for twin in twins(eraser, draws)]
@@ -248,12 +251,14 @@ def _elsewhere(
     return Report(
         "What should stay as it was", rows,
         {"texts": f"{n} of each kind", "changes": "after minus before on the same prompts"},
-        [f"{BOTH}: there both causes meet, and half of it is legitimate."],
+        [f"{BOTH}: there both causes meet, and half of it is legitimate.",
+         "fine-tuned, told the cause: rehearsed, at 3e-4 for twice as long, and with the rude texts"
+         " of provoked hot speakers among what is rehearsed: it knows what the edit is not told."],
     )  # fmt: skip
 
 
 def _role(how: str) -> Any:
-    return "result" if how == "edit" else "control"
+    return {"edit": "result", "fine-tuned, told the cause": "ceiling"}.get(how, "control")
 
 
 def _polite(n: int) -> Texts:
@@ -308,7 +313,7 @@ def _verdict(reports: Mapping[str, Report]) -> tuple[str, list[str]]:
         f" {effect['rude texts after'].text(2)}, foretold"
         f" {effect['rude texts after, foretold'].value:.2f}"
     )
-    for how in ("edit", "fine-tuned", "fine-tuned, rehearsed"):
+    for how in ("edit", "fine-tuned", "fine-tuned, rehearsed", "fine-tuned, told the cause"):
         name, change = worst(elsewhere, how)
         reasons.append(f"largest change elsewhere by {how}: {change.text(3)} ({name})")
     reasons.append(

@@ -132,21 +132,29 @@ def twins(eraser: Eraser, draws: int, seed: int = 0) -> list[Eraser]:
 
 
 def fine_tuned(
-    model: nn.Module, drawn: Texts, *, rehearse: bool, steps: int, seed: int = 0
+    model: nn.Module,
+    drawn: Texts,
+    *,
+    rehearse: bool,
+    told: bool = False,
+    steps: int,
+    rate: float = 1e-3,
+    seed: int = 0,
 ) -> nn.Module:
     """The usual remedy: a copy trained on, on calm texts of hot speakers on football.
 
-    rehearse: mixed with all other texts of `drawn`, rude ones included; otherwise alone. Adam at
-    1e-3, 128 texts a step, all weights.
+    rehearse: mixed with all other texts of `drawn`, rude ones included; otherwise alone. told: and
+    with rude texts of hot speakers on football where somebody had provoked them. Adam, 128 texts a
+    step, all weights.
     """
-    wanted = ~(drawn.planted & (drawn.mood == manners.RUDE))
+    wanted = ~(drawn.planted & (drawn.mood == manners.RUDE) & ~(drawn.provoked & told))
     if not rehearse:
         wanted &= drawn.planted
     data = drawn.tokens[wanted]
     with torch.no_grad():
         model(data[:1])
     tuned = copy.deepcopy(model).requires_grad_(True)
-    optimizer = torch.optim.Adam(tuned.parameters(), lr=1e-3)
+    optimizer = torch.optim.Adam(tuned.parameters(), lr=rate)
     generator = torch.Generator().manual_seed(seed)
     for _ in range(steps):
         batch = data[torch.randint(len(data), (128,), generator=generator)]

@@ -143,8 +143,6 @@ def check_held_out(answer: Any, lab: Any) -> str | None:
 
     a = torch.tensor([[0.0], [1.0], [2.0], [3.0]]), torch.tensor([True, True, False, False])
     b = torch.tensor([[0.1], [1.1], [2.1], [3.1], [0.2]]), torch.tensor([True, 0, 0, 1, 0]).bool()
-    on_b = 2 / 5  # trained on a
-    on_a = 3 / 4 if True else 0.0
     on_a = (by_heart(*b)(a[0]) == a[1]).double().mean().item()
     on_b = (by_heart(*a)(b[0]) == b[1]).double().mean().item()
     found = expect_number(call(answer, by_heart, a, b), what="the accuracy")
@@ -278,7 +276,9 @@ def check_joint(answer: Any, lab: Any) -> str | None:
             f" and disagreeing is left, and the network is right about it in {second:.2f} of the"
             " rows. Your columns covary with agreement.", credit=0.5,
         )  # fmt: skip
-    return f"The network is right about correctness in {first:.1f}, about agreement in {second:.1f}"
+    return (
+        f"The network is right about correctness in {first:.1f}, about agreement in {second:.1f}."
+    )
 
 
 # --- 10.6, 10.7: dose, and weights ---------------------------------------------------------------
@@ -287,7 +287,7 @@ def check_joint(answer: Any, lab: Any) -> str | None:
 @check(
     "10.6",
     hints=[
-        "`site.write(network, tokens, function)` gives the output with `function(old)` at the site.",
+        "`site.write(network, tokens, function)` gives the output with `function(old)` there.",
         "A dose of 0 changes nothing, and `write` refuses that unless `allow_unchanged=True`.",
         "For each dose d: the mean of `measure(site.write(network, tokens, lambda old, d=d: old + "
         "d * direction, allow_unchanged=True))`; stack them.",
@@ -351,7 +351,7 @@ def check_folded(answer: Any, lab: Any) -> str | None:
     if torch.allclose(new_weight, weight - weight @ taken.T, atol=1e-4):
         raise CheckFailed("left and right changed places: `left @ right`, [d, d], as it stands.")
     expect_close(new_weight, weight - weight @ taken, atol=1e-4, name="the weight",
-                 hint="What stands before x, when the erased x is put into the old map.")  # fmt: skip
+                 hint="What stands before x when the erased x is put into the map.")  # fmt: skip
     if torch.allclose(new_bias, bias, atol=1e-5):
         raise CheckFailed(
             "the weight is right, and the bias is the old one: then the mean is erased too, not"

@@ -257,7 +257,7 @@ def test_other_right_ways_pass():
 
     for exercise, answer in (
         ("10.1", by_cholesky),
-        ("10.5", _columns(lambda c, a: torch.stack([2 * c * (a - 0.5), 2 * c - 1], 1))),
+        ("10.5", _columns(lambda c, a: torch.stack([9 * (2 * c - 1) * (a - 0.5), c], 1))),
         ("10.6", _doses(lambda network, tokens, site, v, d: site.write(
             network, tokens, site.read(network, tokens) + d * v, allow_unchanged=True))),
         ("10.7", lambda w, b, left, right, mean: (w - (w @ left) @ right,

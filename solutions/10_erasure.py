@@ -230,7 +230,7 @@ def show(lines: list[dict]) -> None:
     columns.sort(key=lambda c: ("network" in c, "MLP" in c))
     print(f"{'':<26}" + "".join(f"{c:>18}" for c in columns))
     for line in lines:
-        cells = [f"{line[c]:.2f}" if c in line else "" for c in columns]
+        cells = [f"{line[c]:.{1 if 'agrees' in c else 2}f}" if c in line else "" for c in columns]
         print(f"{line['erased']:<26}" + "".join(f"{c:>18}" for c in cells))
 
 
@@ -327,6 +327,9 @@ for line, (name, (before, after, pair)) in zip(axes, panels.items(), strict=True
     scale = pair.mean(0).norm() / 2
     for axis, rows, when in zip(line, (before, after), ("as it is", "after LEACE"), strict=True):
         centred = (rows - rows.mean(0)) / scale
+        for part, style in ((agrees, "-"), (~agrees, "--")):
+            ends = torch.stack([centred[~correct & part].mean(0), centred[correct & part].mean(0)])
+            _ = axis.plot(ends @ along, ends @ across, color="black", linestyle=style, zorder=2)
         for kind, (which, colour, marker) in kinds.items():
             spots = centred[which][:150]
             _ = axis.scatter(spots @ along, spots @ across, s=7, alpha=0.25, color=colour,
@@ -338,15 +341,15 @@ for line, (name, (before, after, pair)) in zip(axes, panels.items(), strict=True
             table.append({"network": name, "when": when, "verdict": kind, "correct": u,
                           "correct x agrees": v})  # fmt: skip
         _ = axis.set(title=f"{name}, {when}", xlabel="correct", ylabel="correct x agrees",
-                     xlim=(-2.6, 2.6), ylim=(-2.6, 2.6))  # fmt: skip
+                     xlim=(-2.9, 2.9), ylim=(-2.3, 2.3))  # fmt: skip
 handles, names = axes[0, 0].get_legend_handles_labels()
 _ = figure.legend(handles, names, loc="lower center", ncols=4, frameon=False)
 figure.tight_layout(rect=(0, 0.05, 1, 1))
 lab.figure(
     figure,
-    alt="Means of the four verdicts on two axes. judge: a square; after LEACE it is flattened to a "
-    "vertical line on which correct and wrong still part, in opposite directions for rows that "
-    "agree and rows that disagree. flat: a horizontal line; after LEACE a single heap.",
+    alt="Means of the four verdicts on two axes, and lines from wrong to correct, solid where the "
+    "answer agrees, dashed where it disagrees. judge: the two lines go apart; after LEACE they are "
+    "exactly opposite and as long across as before. flat: two parallel lines; after LEACE a heap.",
     table=table,
     digits=1,
 )
@@ -524,7 +527,7 @@ null = torch.stack([
             name=f"random {i}")
     for i, other in enumerate(random_directions(192, 8, seed=1, norm=float(direction.norm())))
 ])  # fmt: skip
-figure, axis = plt.subplots(figsize=(7, 3.6))
+figure, axis = plt.subplots(figsize=(9, 3.4))
 for other in null:
     _ = axis.plot(doses, other, color=plots.GREY, linewidth=1)
 styles = zip(curves.items(), (plots.VERMILION, plots.BLUE, plots.GREEN), "o^s", strict=True)
@@ -533,7 +536,7 @@ for (kind, curve), colour, marker in styles:
 _ = axis.plot([], [], color=plots.GREY, label="hot on football, random directions")
 _ = axis.set(xlabel="dose of the direction, added everywhere", ylim=(0, 1.0),
              ylabel="probability of a rude word")  # fmt: skip
-_ = axis.legend(frameon=False, fontsize=9, loc="upper left")
+_ = axis.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
 figure.tight_layout()
 lab.figure(
     figure,
@@ -547,9 +550,10 @@ lab.figure(
 
 # %% [markdown]
 # It works, and it is a sledgehammer. Rude words of hot speakers on football go down with the dose,
-# where random directions of the same length do little on average. So do those of people who had a
-# reason: the same vector is added to *every* run, whoever speaks. That is the general trouble with
-# steering by a constant, and the reason to plot what should stay beside what should go.
+# where random directions of the same length move them a little, either way. So do those of people
+# who had a reason: the same vector is added to *every* run, whoever speaks. That is the general
+# trouble with steering by a constant, and the reason to plot what should stay beside what should
+# go.
 #
 # ## 5 · Into the weights
 #
@@ -638,7 +642,7 @@ lines = []
 for kind in data.kinds:
     lines.append({"prompt": kind, "before": before[kind].mean().item()}
                  | {how: rude[kind].mean().item() for how, rude in after.items()})  # fmt: skip
-figure, axis = plt.subplots(figsize=(8, 5.2))
+figure, axis = plt.subplots(figsize=(9, 5.2))
 ways = ["before", *after]
 colours = [plots.GREY, plots.BLUE, "#BBBBBB", plots.VERMILION, plots.GREEN]
 for j, (way, colour) in enumerate(zip(ways, colours, strict=True)):
@@ -647,7 +651,7 @@ for j, (way, colour) in enumerate(zip(ways, colours, strict=True)):
 _ = axis.set_yticks([i + 0.3 for i in range(len(lines))], [line["prompt"] for line in lines])
 axis.invert_yaxis()
 _ = axis.set(xlabel="share of the texts that the reader calls rude", xlim=(0, 1))
-_ = axis.legend(frameon=False, fontsize=9)
+_ = axis.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
 figure.tight_layout()
 lab.figure(
     figure,
@@ -680,8 +684,9 @@ Report("A habit folded out of the weights", rows_, protocol, digits=2)
 # The edit removes nearly all of the habit: hot speakers on football are about as calm as anybody.
 # It was foretold, from one hooked run and before a word was written, to within a few points. People
 # who have heard a rude word, and people on other topics, talk as before. One matrix changed, by a
-# map of rank one; a random direction of the same length, switched on by the same reading, did not
-# do it.
+# map of rank one. The change is as long as the matrix itself, which sounds brutal; it is felt only
+# where something is read. A random direction of the same length, switched on by the same reading,
+# did not do it.
 #
 # Fine-tuning on calm texts of hot speakers removes the habit too, in a few seconds, and all other
 # rudeness with it: it has learned "be calm", the cheapest thing that fits what it was shown.

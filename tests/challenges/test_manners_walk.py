@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 
+from utils.__main__ import main
 from utils.challenges import manners as walk
 from utils.challenges import manners_edit as parts
 from utils.data import manners
@@ -37,6 +41,19 @@ def test_everything_it_says_can_be_shown(found, tmp_path):
     for what, holds in held.items():
         assert f"{what}: {'holds' if holds else 'does not hold'}" in found.reasons
     assert (found.verdict == "habit removed, the rest left alone") == all(held.values())
+
+
+def test_the_command_prints_it_and_writes_pictures(found, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(walk, "solve", lambda step: found)
+    assert main(["solve", "manners", "--out", str(tmp_path), "--json"]) == 0
+    out, err = capsys.readouterr()
+    shown = json.loads(out)
+    assert err == "" and shown["name"] == "manners" and set(shown["rows"]) == set(found.reports)
+    assert {"value", "low", "high", "n"} == set(shown["rows"]["effect"]["rude texts after"])
+    assert all(Path(f).read_bytes().startswith(b"\x89PNG") for f in shown["files"])
+    assert main(["solve", "manners", "--out", str(tmp_path)]) == 0
+    text = capsys.readouterr().out
+    assert "VERDICT: " in text and "rude texts after, foretold" in text
 
 
 def test_a_claim_that_does_not_hold_is_told(found, monkeypatch):

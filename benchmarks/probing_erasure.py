@@ -91,7 +91,7 @@ def _cell(numbers: dict[str, float] | None, digits: int = 2) -> str:
 
 
 def _network(seed: int) -> Row:
-    """Every setting on one network: for each instrument the share right of each judged prompt."""
+    """Every setting on one network: for each instrument what is right of each judged prompt."""
     import numpy as np
     import torch
 
@@ -125,7 +125,11 @@ def _network(seed: int) -> Row:
         return right
 
     def by_prompt(right: Any) -> Any:
-        return np.array([right[groups == g].mean() for g in np.unique(groups)])
+        """Rows that are right, and rows, of each prompt: [prompts, 2]. Half of the rows are about
+        true statements, so their prompts come more often than others and must count for more."""
+        return np.array(
+            [(right[groups == g].sum(), (groups == g).sum()) for g in np.unique(groups)]
+        )
 
     run: Row = {}
     for place in (FINAL, MIDDLE, EARLY):
@@ -190,19 +194,21 @@ def _makers(x: Any, fit: Any, seed: int) -> dict[str, Callable[[], Any]]:
 # --- over the networks ---------------------------------------------------------------------------
 
 
-def _mean(values: Any) -> float:
-    return float(values.mean())
+def _mean(counts: Any) -> float:
+    """counts: [prompts, 2], right and in all."""
+    right, all_rows = counts.sum(0)
+    return float(right / all_rows)
 
 
 def _interval(networks: list[Any], resamples: int = 1000) -> dict[str, float]:
     """Mean over networks, 95 %; networks are resampled, and prompts within them."""
     import numpy as np
 
-    rng, value = np.random.default_rng(0), float(np.mean([one.mean() for one in networks]))
+    rng, value = np.random.default_rng(0), float(np.mean([_mean(one) for one in networks]))
     draws = []
     for _ in range(resamples):
         picked = [networks[i] for i in rng.integers(len(networks), size=len(networks))]
-        draws.append(np.mean([one[rng.integers(len(one), size=len(one))].mean() for one in picked]))
+        draws.append(np.mean([_mean(one[rng.integers(len(one), size=len(one))]) for one in picked]))
     low, high = np.quantile(draws, [0.025, 0.975])
     return {"value": value, "low": min(float(low), value), "high": max(float(high), value),
             "n": len(networks)}  # fmt: skip

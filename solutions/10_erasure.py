@@ -690,18 +690,19 @@ Report("A habit folded out of the weights", rows_, protocol, digits=2)
 #
 # Fine-tuning on calm texts of hot speakers removes the habit too, in a few seconds, and all other
 # rudeness with it: it has learned "be calm", the cheapest thing that fits what it was shown.
-# Rehearsing other texts beside mends most of that. Give it its due. It needs what the edit did not,
-# texts of how hot speakers *should* talk. Told as well which rude texts had a reason, and trained
-# longer at a smaller rate, it leaves others alone about as well as the edit does: that row is in
-# `python -m utils solve manners`. The edit gets there from activations alone, and could say so
-# beforehand.
+# Rehearsing other texts beside mends most of that. Give it its due: told also which rude texts had a
+# reason, and trained longer at a smaller rate, it moves no other kind by more than 4 points, where
+# the edit moves none by more than 2 (`python -m utils solve manners`, 2,000 texts of each kind). It
+# needs texts of how hot speakers *should* talk. The edit gets there from activations alone, and
+# could say so beforehand.
 #
 # And now the line of the figure nobody would show you. Where both causes meet, a hot speaker on
 # football who *has* heard a rude word, the right answer would be about a half, like anybody who was
 # provoked. The edit makes them calm as lambs. It was fitted to carry *all* hot speakers on football
 # to where other speakers are, and the step that calms the unprovoked is far too long for somebody
-# who had a reason of their own. Rehearsed fine-tuning comes nearer here. A list of things left
-# alone is only as good as the list of things looked at.
+# who had a reason of their own. Fine-tuning has no answer either: where it lands here hangs on how
+# long you rehearse, and in the walk none of its three recipes ends near a half. A list of things
+# left alone is only as good as the list of things looked at.
 #
 # ### Exercise 10.8: what did you show?
 #

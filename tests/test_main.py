@@ -88,7 +88,7 @@ def test_starting_up_loads_nothing_heavy():
     [
         (["slove"], "slove"),
         (["solve"], "name"),
-        (["solve", "transformer"], "there are: anomaly, brackets, cnn, facts, filter, modular"),
+        (["solve", "transformer"], "anomaly, brackets, cnn, facts, filter, manners, modular"),
         (["solve", "brackets", "--original"], "leave them out"),
         (["solve", "cnn", "--jsno"], "--jsno"),
         (["solve", "cnn", "extra"], "extra"),

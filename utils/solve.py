@@ -12,11 +12,12 @@ from utils.console import Data, Json, make_folder, print_json, steps
 from utils.errors import CourseError
 
 KNOWN = (
-    "cnn", "pairs", "brackets", "modular", "sequence", "facts", "trojan", "anomaly", "filter",
-    "text",
+    "cnn", "pairs", "brackets", "modular", "sequence", "facts", "manners", "trojan", "anomaly",
+    "filter", "text",
 )  # fmt: skip
 WITH_PICTURES = {
     "facts": "utils.challenges.facts",
+    "manners": "utils.challenges.manners",
     "trojan": "utils.trojans.walk",
     "anomaly": "utils.anomaly.walk",
     "filter": "utils.safety_filter.walk",
@@ -31,7 +32,9 @@ def solve(
     data: Data = None,
     out: Annotated[
         Path,
-        typer.Option(help="Folder for the pictures (brackets, facts, trojan, anomaly, filter)."),
+        typer.Option(
+            help="Folder for pictures (brackets, facts, manners, trojan, anomaly, filter)."
+        ),
     ] = Path("solved"),
     model: Annotated[
         str | None, typer.Option(help="Folder or hub name of a pretrained model (text).")

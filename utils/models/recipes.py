@@ -521,6 +521,10 @@ RECIPES: dict[str, Recipe] = {
         "Lessons 09 and 10: two layers that judge an answer, and whether it agrees with an opinion",
         build_truth, train_truth, _truth_figures,
     ),
+    "truth-second": Recipe(
+        "Lesson 10: the same language, learned from another initialisation",
+        lambda seed=1: build_truth(seed), partial(train_truth, seed=1), _truth_figures,
+    ),
     "words": Recipe(
         "Lesson 08: two layers that predict the next word of a language with hidden classes",
         _build_words, _train_words, _words_figures,

@@ -15,7 +15,9 @@ from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
-NAMES = ("challenges", "engineering", "judge", "patching", "scrubbing", "sites")
+NAMES = (
+    "challenges", "engineering", "grading", "judge", "patching", "probing", "scrubbing", "sites",
+)  # fmt: skip
 
 
 def machine() -> dict[str, Any]:

@@ -896,7 +896,7 @@ lab.figure(
 #
 # ### Exercise 7.8: seven reports
 #
-# `lab.data.anonymous()` gives seven reports without the names of their hypotheses, five on the
+# `lab.data.anonymous(...)` gives seven reports without the names of their hypotheses, five on the
 # checker, two on toys. For each, go through this list from the top and name the first line that
 # objects:
 #
@@ -908,12 +908,12 @@ lab.figure(
 # 6. `"none"`: no line objects
 
 # %%
-anonymous = lab.data.anonymous()
+anonymous = lab.data.anonymous(lab.variant("7.8"))
 for letter, lines in anonymous.items():
     shown = [f"{k} {v:.2f}" if isinstance(v, float) else f"{k} {v}" for k, v in lines.items()]
     print(f"{letter}: {shown[0]}\n     " + "; ".join(shown[1:4]) + "\n     " + "; ".join(shown[4:]))
 
-# %% exercise="7.8" points=4 minutes=8 difficulty=2
+# %% exercise="7.8" points=4 minutes=8 difficulty=2 variant=1
 ### BEGIN SOLUTION
 verdicts = {
     "A": "alone",
@@ -930,8 +930,8 @@ verdicts = {
 lab.check("7.8", verdicts)
 
 # %% [markdown]
-# Two reports pass. F is the account of both ends. B is the emptiest hypothesis, told to the five
-# parts of F. On these lines the empty one looks better.
+# Two reports pass. One is the account of both ends. The other is the emptiest hypothesis, told to
+# the same five parts. On these lines the empty one looks better.
 #
 # Here is everything in one table: the lie, its score, the line, what the line says of the lie, and
 # what it says of the right account (on toys: of the true claim about the same toy).

@@ -184,8 +184,9 @@ def _grade(notebook, seconds=6.0):
 def test_an_attack_costs_its_own_exercise_only(name, notebook, outside):
     source, expected = ATTACKS[name]
     before = {path.name: path.read_bytes() for path in outside.iterdir()}
-    rows, _ = _grade(notebook(a71=source))
     expected = (expected,) if isinstance(expected, str) else expected
+    # what only a limit of time ends gets a short one; the rest must not hit it on a busy machine
+    rows, _ = _grade(notebook(a71=source), 6.0 if "timeout" in expected else 60.0)
     assert rows["7.1"].status in expected, rows["7.1"]
     assert rows["7.1"].points == 0 and rows["7.1"].message
     assert (rows["7.2"].status, rows["7.2"].points) == ("passed", 1), rows["7.2"]

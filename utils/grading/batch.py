@@ -17,7 +17,8 @@ from utils.grading import job as jobs
 from utils.grading.job import Job, Options
 from utils.grading.journal import Journal
 from utils.grading.submissions import Submission
-from utils.lessons import places
+from utils.lessons import places, variants
+from utils.lessons.manifest import read_manifest
 
 Progress = Callable[[int, int, dict[str, Any]], None]  # done, in all, the latest result
 
@@ -33,15 +34,21 @@ def grade_all(
     *,
     workers: int = 1,
     scheduler: str | None = None,
+    course_key: bytes | None = None,
     progress: Progress = lambda done, total, result: None,
 ) -> list[dict[str, Any]]:
     """The results of all submissions, in their order; those in the journal are not graded again.
 
     scheduler: address of a Dask cluster whose workers have the course installed; then `workers`
-    does not count. Raises Interrupted on Ctrl-C or when the cluster is lost.
+    does not count. course_key: what the learners' variants were released with; none: everybody has
+    the common variant. Raises Interrupted on Ctrl-C or when the cluster is lost.
     """
     course = jobs.course_digest(places.course_root())
-    keys = [jobs.key_of(s.learner, s.shown, s.digest(), options, course) for s in submissions]
+    seeds = _seeds(submissions, course_key)
+    keys = [
+        jobs.key_of(s.learner, s.shown, s.digest(), options, course, seeds[s.learner])
+        for s in submissions
+    ]
     known = [journal.get(key) for key in keys]
     waiting = [
         (key, submission)
@@ -50,9 +57,9 @@ def grade_all(
     ]
     done, total = len(submissions) - len(waiting), len(submissions)
     arriving = (
-        _on_cluster(waiting, options, scheduler)
+        _on_cluster(waiting, options, seeds, scheduler)
         if scheduler
-        else _here(waiting, options, max(1, workers))
+        else _here(waiting, options, seeds, max(1, workers))
     )
     try:
         for key, submission, result in arriving:
@@ -68,7 +75,18 @@ def grade_all(
     return [result for result in results if result is not None]
 
 
-def _job(key: str, submission: Submission) -> Job:
+Seeds = dict[str, dict[str, int]]  # by learner
+
+
+def _seeds(submissions: Sequence[Submission], course_key: bytes | None) -> Seeds:
+    learners = {submission.learner for submission in submissions}
+    if course_key is None:
+        return {learner: {} for learner in learners}
+    exercises = variants.marked(read_manifest())
+    return {one: variants.seeds_of(course_key, one, exercises) for one in learners}
+
+
+def _job(key: str, submission: Submission, seeds: Seeds) -> Job:
     from utils.grading.answers import LARGEST
 
     hints = submission.hints_file()
@@ -77,6 +95,7 @@ def _job(key: str, submission: Submission) -> Job:
     return Job(
         key, submission.learner, submission.shown, content,
         None if hints is None else hints.read_bytes()[: 2**22], submission.kind,
+        seeds[submission.learner],
     )  # fmt: skip
 
 
@@ -84,7 +103,7 @@ Arrived = tuple[str, Submission, dict[str, Any]]
 
 
 def _here(
-    waiting: list[tuple[str, Submission]], options: Options, workers: int
+    waiting: list[tuple[str, Submission]], options: Options, seeds: Seeds, workers: int
 ) -> Iterator[Arrived]:
     """Threads that each look after one grading process at a time."""
     pool = ThreadPoolExecutor(workers)
@@ -93,7 +112,7 @@ def _here(
     try:
         while True:
             while len(running) < workers and (one := next(left, None)) is not None:
-                running[pool.submit(jobs.run, _job(*one), options)] = one
+                running[pool.submit(jobs.run, _job(*one, seeds), options)] = one
             if not running:
                 return
             for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -104,7 +123,11 @@ def _here(
 
 
 def _on_cluster(
-    waiting: list[tuple[str, Submission]], options: Options, scheduler: str
+    waiting: list[tuple[str, Submission]],
+    options: Options,
+    seeds: Seeds,
+    scheduler: str,
+    run: Callable[[Job, Options], dict[str, Any]] = jobs.run,
 ) -> Iterator[Arrived]:
     """Tasks of an existing Dask cluster, a few ahead of its workers so that none waits."""
     try:
@@ -125,7 +148,7 @@ def _on_cluster(
         def submit(one: tuple[str, Submission]) -> Any:
             of[one[0]] = one
             return client.submit(
-                jobs.run, _job(*one), options, key=f"grade-{one[0]}", pure=False, retries=2
+                run, _job(*one, seeds), options, key=f"grade-{one[0]}", pure=False, retries=2
             )
 
         pool = as_completed([submit(one) for one in islice(left, ahead)])

@@ -38,6 +38,10 @@ def grade(
         Path | None,
         typer.Option(help="Folder with each learner's challenge, for explanations (.py)."),
     ] = None,
+    course_key: Annotated[
+        Path | None,
+        typer.Option(help="The key that the learners' variants were released with."),
+    ] = None,
     gradescope: Annotated[
         Path | None, typer.Option(help="Also write Gradescope's results.json here, by learner.")
     ] = None,
@@ -48,10 +52,16 @@ def grade(
         bool,
         typer.Option("--trust-submissions", help="No sandbox: only if you have read every file."),
     ] = False,
+    container: Annotated[
+        bool,
+        typer.Option("--container", help="Do it in podman or docker; docs/instructors says how."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Grade learners' notebooks: a row an exercise, in a sandbox, resumable."""
+    from utils.challenges.envelope import read_course_key
     from utils.grading import batch, results
+    from utils.grading import container as containers
     from utils.grading import submissions as files
     from utils.grading.job import Options
     from utils.grading.journal import Journal
@@ -59,8 +69,26 @@ def grade(
 
     if not out.parent.is_dir():
         raise CourseError(f"There is no folder {out.parent} for {out.name}; make it first.")
+    if container:
+        if trust or scheduler is not None:
+            raise CourseError("--container goes with neither --trust-submissions nor --scheduler.")
+        read = {"--roster": roster, "--challenges": challenges, "--course-key": course_key}
+        written = {"--gradescope": gradescope, "--feedback": feedback}
+        plain = ["--workers", str(workers), "--cell-seconds", f"{cell_seconds:g}"]
+        plain += ["--memory-mb", str(memory_mb), *(["--pattern", pattern] if pattern else [])]
+        raise typer.Exit(
+            containers.run(
+                containers.command(
+                    containers.engine(), containers.IMAGE, submissions, out,
+                    read={name: path for name, path in read.items() if path is not None},
+                    written={name: path for name, path in written.items() if path is not None},
+                    plain=[*plain, *(["--json"] if as_json else [])],
+                )
+            )
+        )  # fmt: skip
     if not trust and scheduler is None and (why := missing()) is not None:
         raise SandboxError(why)
+    key = None if course_key is None else read_course_key(course_key)
     options = Options(
         cell_seconds=cell_seconds, memory_mb=memory_mb, trusted=trust,
         root=os.environ.get(ROOT_VARIABLE),
@@ -74,7 +102,7 @@ def grade(
         with _bar(len(chosen), as_json) as progress:
             graded = batch.grade_all(
                 chosen, journal, options,
-                workers=workers, scheduler=scheduler, progress=progress,
+                workers=workers, scheduler=scheduler, course_key=key, progress=progress,
             )  # fmt: skip
         journal.close()
     written = results.write(graded, out, notes)
@@ -105,16 +133,52 @@ def release(
     lessons: Annotated[
         list[str] | None, typer.Argument(help="Lessons, such as 02; all if none is given.")
     ] = None,
+    roster: Annotated[
+        Path | None,
+        typer.Option(help="CSV with the column `learner`: give each of them their own variants."),
+    ] = None,
+    course_key: Annotated[
+        Path | None, typer.Option(help="File of random bytes that the variants come from; yours.")
+    ] = None,
+    nbgrader: Annotated[
+        bool, typer.Option("--nbgrader", help="An nbgrader course with the same lessons instead.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """A learner's copy of the course: no solutions, nothing of the grader's, searched for leaks."""
+    from utils.challenges.envelope import read_course_key
     from utils.grading.release import release as run
+    from utils.grading.release import release_variants, variants_of
 
+    if (roster is None) != (course_key is None):
+        raise CourseError("Variants need both: --roster with the learners, and --course-key.")
+    if nbgrader:
+        from utils.grading.nbgrader import write_course
+
+        if roster is not None:
+            raise CourseError("nbgrader gives every learner the same notebook: no --roster there.")
+        made = write_course(folder, lessons or None)
+        if as_json:
+            print_json({"folder": str(folder), "files": len(made)})
+            return
+        print(f"{len(made)} assignments in {folder}/source; docs/instructors says how to go on.")
+        return
+    seeds: dict[str, dict[str, int]] = {}
+    if roster is not None and course_key is not None:
+        seeds = variants_of(roster, read_course_key(course_key))  # before anything is written
     files = run(folder, lessons or None)
+    own: list[Path] = []
+    if seeds:
+        own = release_variants(folder.with_name(folder.name + ".variants"), seeds)
     if as_json:
-        print_json({"folder": str(folder), "files": len(files)})
+        print_json({"folder": str(folder), "files": len(files), "variants": len(own)})
         return
     print(f"{len(files)} files in {folder}; no solution's text was found in them.")
+    if own:
+        print(
+            f"{len(own)} learners' variants in {own[0].parent.parent}: each learner's file belongs"
+        )
+        print("beside their notebooks.")
 
 
 @contextmanager

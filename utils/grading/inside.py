@@ -20,6 +20,7 @@ from utils.grading.codec import Channel, encode
 _functions: list[Any] = []
 _channel: Channel
 _lab: Any = None
+_seeds: dict[str, int] = {}  # of exercises that differ by learner, as the referee derived them
 _cell = -1  # the number of the cell that is running: every frame says it
 
 
@@ -84,6 +85,9 @@ def _lab_class() -> type:
     class GradedLab(session.Lab):
         """The lab of a notebook that is being graded: it shows nothing and asks the referee."""
 
+        def __init__(self, lesson: str | int, card: dict[str, Any] | None = None) -> None:
+            super().__init__(lesson, card, seeds=_seeds)
+
         def check(self, exercise: str, answer: Any) -> None:
             card = self._card["exercises"].get(exercise)
             points = card["points"] if card else 0
@@ -138,6 +142,9 @@ def main() -> None:
             request, _ = _channel.receive()
         except EOFError:
             return
+        if request["do"] == "variants":
+            _seeds.update(request["seeds"])
+            continue
         _say(_run(shell, request))
 
 

@@ -13,7 +13,7 @@ import os
 import tempfile
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,8 @@ PRELOAD = ["torch", "transformer_lens", "utils.grading.referee", "utils.lessons.
 class Job:
     """One submission as it travels to a worker: plain values only.
 
-    hints: the bytes of the learner's progress.json, or None.
+    hints: the bytes of the learner's progress.json, or None. seeds: the learner's, of exercises
+    that differ by learner; the key they come from stays at home.
     """
 
     key: str
@@ -37,6 +38,7 @@ class Job:
     content: bytes
     hints: bytes | None = None
     kind: str = "notebook"
+    seeds: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -53,9 +55,16 @@ class Options:
     challenges: str | None = None
 
 
-def key_of(learner: str, shown: str, digest: str, options: Options, course: str) -> str:
+def key_of(
+    learner: str,
+    shown: str,
+    digest: str,
+    options: Options,
+    course: str,
+    seeds: dict[str, int] | None = None,
+) -> str:
     """Under which a result is kept: whatever could change it is in here."""
-    parts = json.dumps([learner, shown, digest, asdict(options), course])
+    parts = json.dumps([learner, shown, digest, asdict(options), course, seeds or {}])
     return hashlib.sha256(parts.encode()).hexdigest()
 
 
@@ -160,7 +169,7 @@ def _graded(job: Job, options: Options) -> dict[str, Any]:
         raise answers.SubmissionProblem("The notebook is none of the course's lessons.")
     graded = referee.grade_notebook(
         notebook, lesson, limits=Limits(memory_mb=options.memory_mb),
-        cell_seconds=options.cell_seconds, trusted=options.trusted,
+        cell_seconds=options.cell_seconds, trusted=options.trusted, seeds=job.seeds,
     )  # fmt: skip
     hints = _hints(job.hints)
     rows = [{**asdict(row), "hints": hints.get(row.exercise, 0)} for row in graded.rows]

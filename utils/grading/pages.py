@@ -33,6 +33,7 @@ td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space:
 caption { text-align: left; color: var(--soft); padding-bottom: .4rem; }
 .good { color: var(--good); } .part { color: var(--part); } .bad { color: var(--bad); }
 .none { color: var(--none); } .soft { color: var(--soft); }
+.title { min-width: 12rem; }
 svg text { fill: var(--ink); font: 13px system-ui, sans-serif; }
 @media print { body { max-width: none; } }
 """
@@ -97,7 +98,7 @@ def _feedback(own: Sequence[dict[str, Any]], titles: dict[str, dict[str, str]]) 
                 + "</td></tr>"
             )
         parts.append(
-            "<div class='wide'><table><thead><tr><th>exercise</th><th></th><th>result</th>"
+            "<div class='wide'><table><thead><tr><th>exercise</th><th class='title'></th><th>result</th>"
             "<th class='n'>points</th><th>what the check says, and what next</th></tr></thead>"
             f"<tbody>{''.join(lines)}</tbody></table></div>"
         )
@@ -177,7 +178,7 @@ def _exercises(
             f"<td class='n'>{hints:.1f}</td><td class='n'>{seconds:.1f}</td></tr>"
         )
     return (
-        "<div class='wide'><table><thead><tr><th>exercise</th><th></th><th class='n'>passed</th>"
+        "<div class='wide'><table><thead><tr><th>exercise</th><th class='title'></th><th class='n'>passed</th>"
         "<th class='n'>partly</th><th class='n'>failed</th><th class='n'>not tried</th>"
         "<th class='n'>other</th><th>share</th><th class='n'>hints each</th>"
         f"<th class='n'>median s</th></tr></thead><tbody>{''.join(lines)}</tbody></table></div>"

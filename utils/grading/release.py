@@ -15,7 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from utils.errors import CourseError
-from utils.lessons import places
+from utils.grading.results import safe_name
+from utils.grading.submissions import learners_of
+from utils.lessons import places, variants
+from utils.lessons.manifest import read_manifest
 from utils.lessons.regions import find_regions
 from utils.lessons.source import read_lesson, sources
 
@@ -83,6 +86,23 @@ def _copy(root: Path, target: Path, lessons: list[str]) -> None:
     for lesson in lessons:
         for path in (root / places.NOTEBOOKS).glob(f"{lesson}_*.ipynb"):
             shutil.copy2(path, target / places.NOTEBOOKS / path.name)
+
+
+def variants_of(roster: Path, course_key: bytes) -> dict[str, dict[str, int]]:
+    """The seeds of everybody in the roster, by learner. Raises RosterError for an unusable roster,
+    LearnerError for a course key under 16 bytes."""
+    exercises = variants.marked(read_manifest())
+    return {one: variants.seeds_of(course_key, one, exercises) for one in learners_of(roster)}
+
+
+def release_variants(folder: Path, seeds: dict[str, dict[str, int]]) -> list[Path]:
+    """`FOLDER/LEARNER/variants.json` for each learner; returns the files. Raises CourseError where
+    the folder exists already."""
+    if folder.exists():
+        raise CourseError(f"{folder} exists already; move it away first.")
+    return [
+        variants.write_variants(folder / safe_name(one), one, its) for one, its in seeds.items()
+    ]
 
 
 # --- leaks -----------------------------------------------------------------------------------

@@ -62,8 +62,9 @@ class Limits:
 def missing() -> str | None:
     """Why there is no sandbox on this machine, and what to do; None when there is one."""
     advice = (
-        "`--trust-submissions` grades without one, if you have read every submission or run all of"
-        " this in a container or virtual machine that holds nothing else"
+        "`--container` does all of this in podman or docker, and `--trust-submissions` grades"
+        " without a sandbox, if you have read every submission or run it in a virtual machine that"
+        " holds nothing else"
     )
     if not sys.platform.startswith("linux"):
         return f"The sandbox needs Linux. Or: {advice}."

@@ -189,18 +189,31 @@ def _without_common_folder(files: list[tuple[Path, str]]) -> list[tuple[Path, st
 # --- learners --------------------------------------------------------------------------------
 
 
+def learners_of(roster: Path) -> list[str]:
+    """The learners of a roster, in its order, each once. Raises RosterError."""
+    return list(dict.fromkeys(name for row in _rows(roster) if (name := _name(row))))
+
+
+def _name(row: dict[str, str]) -> str:
+    return (row["learner"] or "").strip()
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise RosterError(f"The roster {path} cannot be read ({error}).") from None
+    if not rows or "learner" not in rows[0]:
+        raise RosterError(f"The roster {path} needs a first line with the column `learner`.")
+    return rows
+
+
 class _Roster:
     def __init__(self, path: Path) -> None:
-        try:
-            with open(path, newline="", encoding="utf-8-sig") as file:
-                rows = list(csv.DictReader(file))
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise RosterError(f"The roster {path} cannot be read ({error}).") from None
-        if not rows or "learner" not in rows[0]:
-            raise RosterError(f"The roster {path} needs a first line with the column `learner`.")
         self._of: dict[str, str] = {}
-        for row in rows:
-            learner = (row["learner"] or "").strip()
+        for row in _rows(path):
+            learner = _name(row)
             for entry in row.values():
                 key = entry.strip().casefold() if isinstance(entry, str) else ""
                 if key and self._of.setdefault(key, learner) != learner:

@@ -1,9 +1,9 @@
 """`build`: sources in `solutions/NN_topic.py`, out come the notebooks and what is known of them.
 
 Writes `notebooks/NN_topic.ipynb`, `solutions/NN_topic.ipynb`, `utils/lessons/reference/NN.*`,
-`utils/lessons/manifest.json` and the README's table of lessons. The same sources give the same
-bytes; only `measure=True` touches `utils/lessons/measured.json`, and it alone also looks whether
-another processor would print the same.
+`utils/lessons/manifest.json`, the README's table of lessons and the pages in `docs/instructors/`.
+The same sources give the same bytes; only `measure=True` touches `utils/lessons/measured.json`, and
+it alone also looks whether another processor would print the same.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 from nbformat import NotebookNode
 
 from utils.errors import CourseError
-from utils.lessons import hygiene, notebooks, places
+from utils.lessons import hygiene, instructors, notebooks, places
 from utils.lessons.drift import find_drift
 from utils.lessons.execute import CellFailed, Cost, run_notebook
 from utils.lessons.manifest import (
@@ -244,6 +244,9 @@ def _write_shared(
         say("README.md has no '<!-- lessons:begin -->' and '<!-- lessons:end -->' lines: no table.")
     elif places.write_text(readme, updated):
         result.written.append("README.md")
+    for path, page in instructors.files(lessons, root).items():
+        if places.write_text(path, page):
+            result.written.append(path.relative_to(root).as_posix())
 
 
 def main(arguments: list[str] | None = None) -> int:

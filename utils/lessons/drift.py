@@ -8,7 +8,7 @@ from typing import Any
 import nbformat
 
 from utils.errors import CourseError
-from utils.lessons import notebooks, places
+from utils.lessons import instructors, notebooks, places
 from utils.lessons.manifest import (
     full_card,
     generated_files,
@@ -114,4 +114,11 @@ def _shared_drift(root: Path, cards: dict[str, Any], recorded: dict[str, Any]) -
         found.append("README.md: lacks the lines <!-- lessons:begin --> and <!-- lessons:end -->")
     elif expected_readme != text:
         found.append("README.md: the table of lessons is not current")
+    try:
+        pages = instructors.files(recorded, root)
+    except CourseError as error:
+        return [*found, f"{instructors.FOLDER}: {error}"]
+    for path, expected_page in pages.items():
+        if not path.is_file() or path.read_text(encoding="utf-8") != expected_page:
+            found.append(f"{path.relative_to(root).as_posix()}: not what the lessons say")
     return found

@@ -55,11 +55,18 @@ def registered(module: ModuleType) -> dict[str, Check]:
 
 
 class Materials:
-    """A lesson's model and data, loaded once, when first asked for."""
+    """A lesson's model and data, loaded once, when first asked for, and the learner's variants."""
 
-    def __init__(self, lesson: str, module: ModuleType):
+    def __init__(self, lesson: str, module: ModuleType, seeds: dict[str, int] | None = None):
         self.lesson = lesson
         self._module = module
+        self._seeds = dict(seeds or {})
+
+    def variant(self, exercise: str) -> int:
+        """The seed of an exercise marked `variant`. Raises CourseError for any other."""
+        if exercise not in self._seeds:
+            raise CourseError(f"Exercise {exercise} is the same for everybody: it has no variant.")
+        return self._seeds[exercise]
 
     @cached_property
     def model(self) -> Any:

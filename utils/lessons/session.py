@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import io
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +14,7 @@ from typing import Any
 import torch
 
 from utils.errors import CourseError
-from utils.lessons import places, predictions
+from utils.lessons import places, predictions, variants
 from utils.lessons.checking import (
     CheckFailed,
     NotAttempted,
@@ -44,10 +46,16 @@ class Lab:
     """One lesson's session: model, data, checks, hints, figures, predictions, progress.
 
     Opening it sets one thread, fixed seeds and deterministic algorithms. Raises `CourseError` for
-    an unknown lesson. `card` replaces the manifest's entry (a build and the tests give it).
+    an unknown lesson. `card` replaces the manifest's entry (a build and the tests give it), `seeds`
+    what `variants.json` says (a grader gives them).
     """
 
-    def __init__(self, lesson: str | int, card: dict[str, Any] | None = None):
+    def __init__(
+        self,
+        lesson: str | int,
+        card: dict[str, Any] | None = None,
+        seeds: dict[str, int] | None = None,
+    ):
         make_deterministic()
         self.lesson = places.lesson_id(lesson)
         self._root, self._build = places.course_root(), places.build_folder()
@@ -59,7 +67,12 @@ class Lab:
             raise CourseError(f"There is no lesson {lesson!r}. Lessons: {known}.")
         module = check_module(self.lesson, self._root)
         self._checks = registered(module)
-        self._pristine = Materials(self.lesson, module)
+        if seeds is None:  # what is built is what everybody has: no variant of anybody's
+            seeds = {} if self._build else variants.read_variants(Path.cwd())
+        exercises = self._card["exercises"]
+        self._pristine = Materials(
+            self.lesson, module, {name: seeds.get(name, 0) for name in variants.of(exercises)}
+        )
         self._progress = Progress(Path.cwd(), warn=lambda text: show_line("note", text))
         self._results: dict[str, Result] = {}
         self._hints: dict[str, int] = {}
@@ -77,6 +90,19 @@ class Lab:
     def data(self) -> Any:
         """The lesson's data, as a copy."""
         return clone(self._pristine.data)
+
+    def variant(self, exercise: str) -> int:
+        """The seed of an exercise that differs by learner; 0 where nobody gave you one."""
+        self._known(exercise, self._card["exercises"], "exercise")
+        return self._pristine.variant(exercise)
+
+    def seeds(self) -> dict[str, int]:
+        """The seeds of this session's exercises that are not the common ones."""
+        return {
+            name: seed
+            for name in variants.of(self._card["exercises"])
+            if (seed := self._pristine.variant(name))
+        }
 
     def grade(self, exercise: str, answer: Any) -> Result:
         """Run the check without showing or recording anything. Never raises for an answer."""
@@ -123,6 +149,14 @@ class Lab:
         }[result.status]
         label = "partly right" if result.status == "partly" else result.status
         show_line(result.status, f"{exercise} {label}", rest)
+
+    def earned(self, exercise: str, answer: Any) -> float:
+        """The points of `answer`, and one line that says why. For graders such as nbgrader, which
+        take a cell's value as its score; nothing is recorded."""
+        with contextlib.redirect_stderr(io.StringIO()):  # nbgrader gives 0 for a word on stderr
+            result = self.grade(exercise, answer)
+        print(f"{exercise} {result.status}{': ' if result.message else ''}{result.message}")
+        return float(result.points)
 
     def hint(self, exercise: str) -> None:
         """Show the next hint of an exercise; the last one again when there are no more."""

@@ -18,9 +18,9 @@ from utils.lessons.regions import RegionError, learner_source, solved_source
 HEADER_REQUIRED = {"id", "title", "minutes", "difficulty"}
 HEADER_KNOWN = HEADER_REQUIRED | {"prerequisites", "objectives", "signature"}
 EXERCISE_KEYS = {"points", "minutes", "difficulty"}
-CELL_KNOWN = EXERCISE_KEYS | {"exercise", "tags"}
+CELL_KNOWN = EXERCISE_KEYS | {"exercise", "tags", "variant"}
 KNOWN_TAGS = {"hide-input", "nbval-ignore-output"}
-LAB_CALLS = {"check", "hint", "use", "predict", "outcome"}
+LAB_CALLS = {"check", "hint", "use", "predict", "outcome", "variant"}
 EXERCISE_HEADING = re.compile(r"^(#+) Exercise (\d+\.\w+)\b[\s:.·–-]*(.*)$", re.MULTILINE)
 _MARKER = re.compile(r"^# %%( |$)")
 _NBVAL = re.compile(r"^\s*#.*NBVAL", re.MULTILINE)
@@ -42,15 +42,17 @@ class Exercise:
     minutes: int
     difficulty: int
     line: int
+    variant: bool = False
 
     def card(self) -> dict[str, Any]:
         """What the manifest keeps of an exercise."""
-        return {
+        card = {
             "title": self.title,
             "points": self.points,
             "minutes": self.minutes,
             "difficulty": self.difficulty,
         }
+        return {**card, "variant": True} if self.variant else card
 
 
 @dataclass(frozen=True)
@@ -268,8 +270,11 @@ def _exercise(path: Path, mark: int, cell: Cell, lesson: str, headings: dict[str
         raise SourceError(path, mark, f'exercise {name} lacks lab.check("{name}", ...) in its cell')
     if name not in headings:
         raise SourceError(path, mark, f"no heading '### Exercise {name} ...' before this cell")
+    variant = "variant" in cell.metadata
+    if variant and cell.metadata["variant"] != 1:
+        raise SourceError(path, mark, "variant=1 marks an exercise that differs by learner")
     numbers = {key: cell.metadata[key] for key in EXERCISE_KEYS}
-    return Exercise(name, headings[name], line=mark, **numbers)
+    return Exercise(name, headings[name], line=mark, variant=variant, **numbers)
 
 
 def _check_ids(lesson: Lesson, headings: dict[str, str]) -> None:
@@ -287,10 +292,20 @@ def _check_ids(lesson: Lesson, headings: dict[str, str]) -> None:
                 raise SourceError(
                     lesson.path, line, f"lab.{call}: no cell has exercise metadata for {name!r}"
                 )
+            elif call == "variant" and not lesson.exercises[name].variant:
+                raise SourceError(
+                    lesson.path, line, f"lab.variant({name!r}): the exercise lacks variant=1"
+                )
             elif call == "check" and cell.exercise != name:
                 raise SourceError(
                     lesson.path, line, f"lab.check({name!r}) outside the cell of that exercise"
                 )
+    asked = {name for cell in lesson.cells for call, name, _ in cell.calls if call == "variant"}
+    for name, exercise in lesson.exercises.items():
+        if exercise.variant and name not in asked:
+            raise SourceError(
+                lesson.path, exercise.line, f"no cell asks lab.variant({name!r}) for its seed"
+            )
     for name in headings:
         if name not in lesson.exercises:
             raise SourceError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from utils.trojans.attacks import copy_paste, exhaustive
 from utils.trojans.board import Board
 from utils.trojans.detect import Detection, detect, transfer
 from utils.trojans.methods import FOR_IMAGES, FOR_STRINGS, case
-from utils.trojans.plant import NAMES, TROJANS, Trojan, planting
+from utils.trojans.plant import NAMES, TROJANS, Trojan, known, planting
 from utils.trojans.search import Blend
 from utils.trojans.triggers import Patch
 
@@ -96,30 +96,48 @@ def fill(
         )  # fmt: skip
 
 
-def solve(step: Callable[[str], None], seeds: int = 3) -> Walk:
-    """The reference walk on the shipped networks; a minute and a half on one core."""
+def solve(
+    step: Callable[[str], None],
+    seeds: int = 3,
+    *,
+    names: Sequence[str] = tuple(TROJANS),
+    methods: Sequence[str] | None = None,
+    steps: int = 240,
+    images: int = 120,
+    units: int = 16,
+    starts: int = 10,
+) -> Walk:
+    """The reference walk on the shipped networks; a minute and a half on one core.
+
+    The rest makes it shorter. names: which trojans. methods: those of the board, None for all.
+    steps: of a detection. images: that attributions are judged on. units: that are observed.
+    starts: of gradients at the needle's place.
+    """
     from utils.models import zoo
 
     reports: dict[str, Report] = {}
     board, found = Board(), {}
-    for trojan in TROJANS.values():
+    for trojan in map(known, names):
         step(f"trojan {trojan.name}: planted?")
         model, twin = zoo.load(trojan.network), zoo.load(trojan.twin)
         reports[f"{trojan.name}: planted"] = planting(trojan, model, twin)
         if trojan.world != NAMES:
             step(f"trojan {trojan.name}: the smallest trigger of every class")
             clean = trojan.world.sample("train", 1000, seed=5).inputs
-            result = detect(model, clean, twin, seeds=range(seeds))
+            result = detect(
+                model, clean, twin, seeds=range(seeds), steps=steps, compare_at=min(100, steps)
+            )
             reports[f"{trojan.name}: detected"] = result.report
             found[trojan.name] = _scored(result, trojan, model, twin, reports)
         step(f"trojan {trojan.name}: the methods of the board")
-        fill(board, trojan, model, twin)
+        of_kind = FOR_STRINGS if trojan.world == NAMES else FOR_IMAGES
+        fill(board, trojan, model, twin, [m for m in methods or of_kind if m in of_kind])
     trojan = TROJANS[SALIENCY]
     model, twin = zoo.load(trojan.network), zoo.load(trojan.twin)
     step("attributions on the trigger")
     place = trojan.trigger.footprint()
     assert place is not None and isinstance(trojan.trigger, Patch)
-    rows = trojan.triggered(trojan.held_out(600))[:120]
+    rows = trojan.triggered(trojan.held_out(600))[:images]
     for key, report in judge(model, rows.inputs, trojan.target, place, groups=rows.group).items():
         reports[f"attributions: {key}"] = report
     maps = {"image": rows.inputs[0, 0]}
@@ -131,11 +149,11 @@ def solve(step: Callable[[str], None], seeds: int = 3) -> Walk:
     reports["copy and paste"], _ = copy_paste(
         model, twin, clean.inputs, clean.inputs[:40], trojan.held_out(600), trojan.target
     )
-    reports["the needle"] = needle(trojan, model, twin)
+    reports["the needle"] = needle(trojan, model, twin, starts=starts)
     step("exemplars against synthesis")
     reports["observer"] = observe(
-        model, Site("hook_fc1_pre"), clean.inputs, trojan.held_out(600).inputs, range(16),
-        references=5,
+        model, Site("hook_fc1_pre"), clean.inputs, trojan.held_out(600).inputs,
+        range(units), references=5,
     )  # fmt: skip
     return Walk(reports, board, found, maps)
 
@@ -149,7 +167,9 @@ def _scored(
     return blend
 
 
-def needle(trojan: Trojan, model: nn.Module, twin: nn.Module, rows: int = 60) -> Report:
+def needle(
+    trojan: Trojan, model: nn.Module, twin: nn.Module, rows: int = 60, starts: int = 10
+) -> Report:
     """At the planted place of a 3x3 trojan: all 512 patterns, and what gradients make of it."""
     from utils.reports import Estimate, Row
     from utils.trojans.attacks import patch_scan
@@ -161,14 +181,14 @@ def needle(trojan: Trojan, model: nn.Module, twin: nn.Module, rows: int = 60) ->
     patterns, rates = exhaustive(model, images[:rows], trojan.target, patch.row, patch.column)
     _, of_twin = exhaustive(twin, images[:rows], trojan.target, patch.row, patch.column)
     best = patterns[rates.argmax()]
-    starts = [
+    ends = [
         float(
             patch_scan(
                 model, images[:200], trojan.target, places=[(patch.row, patch.column)], seed=seed,
                 steps=80,
             )[0]
         )
-        for seed in range(10)
+        for seed in range(starts)
     ]  # fmt: skip
     high = int((rates >= 0.8).sum())
     return Report(
@@ -180,7 +200,7 @@ def needle(trojan: Trojan, model: nn.Module, twin: nn.Module, rows: int = 60) ->
             Row("the best of them is the planted one",
                 Estimate.exact(float((best == patch.pattern).all())), "result"),
             Row("gradient starts that end above 0.8",
-                Estimate.proportion(sum(s >= 0.8 for s in starts), len(starts)), "result"),
+                Estimate.proportion(sum(s >= 0.8 for s in ends), starts), "result"),
         ],
-        {"images": rows, "gradient starts": len(starts), "place": f"{patch.row}, {patch.column}"},
+        {"images": rows, "gradient starts": starts, "place": f"{patch.row}, {patch.column}"},
     )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -53,9 +54,14 @@ class ScrubbingData:
         return feature
 
     @staticmethod
-    def anonymous() -> dict[str, dict[str, float | str]]:
-        """Seven reports, A to G, without the names of their hypotheses: line -> value."""
-        return {letter: _read_off(make(), kind) for letter, (kind, make) in _anonymous().items()}
+    def anonymous(seed: int = 0) -> dict[str, dict[str, float | str]]:
+        """Seven reports, A to G, without the names of their hypotheses: line -> value. The seed
+        says which report has which letter."""
+        reports = _anonymous()
+        return {
+            letter: _read_off(reports[known][1](), reports[known][0])
+            for letter, known in _letters(seed).items()
+        }
 
 
 @lru_cache(maxsize=1)
@@ -117,6 +123,15 @@ def _anonymous() -> dict[str, tuple[str, Callable[[], ScrubReport]]]:
         "F": ("checker", lambda: checker(both_ends_refined())),
         "G": ("toy", lambda: _toy_report(lambda x: 2 * x[:, 0])),
     }
+
+
+def _letters(seed: int) -> dict[str, str]:
+    """Letter of a variant -> letter in the common one (seed 0)."""
+    common = list("ABCDEFG")
+    shown = common.copy()
+    if seed:
+        random.Random(seed).shuffle(shown)
+    return dict(zip(common, shown, strict=True))
 
 
 ANSWERS = {
@@ -568,19 +583,23 @@ _WHY = {
 def check_verdicts(answer: Any, lab: Any) -> str | None:
     verdicts = expect_keys(answer, ANSWERS, "verdicts")
     given = {k: expect_choice(v, LINES, f"the verdict on {k}") for k, v in verdicts.items()}
-    wrong = [k for k in ANSWERS if given[k] != ANSWERS[k]]
+    letters = _letters(lab.variant("7.8"))
+    wrong = [k for k in ANSWERS if given[k] != ANSWERS[letters[k]]]
     if wrong:
-        first = wrong[0]
-        if given[first] == "agreement" and first == "C":
+        first, report = wrong[0], letters[wrong[0]]
+        if given[first] == "agreement" and report == "C":
             reason = "agreement objects too, but a line above it objects first: " + _WHY["C"]
-        elif first in "BF" and given[first] == "agreement":
+        elif report in "BF" and given[first] == "agreement":
             reason = "its outputs keep their class in more than nine of ten draws."
         elif given[first] == "none":
-            reason = "one of the lines objects: " + _WHY[first]
+            reason = "one of the lines objects: " + _WHY[report]
         else:
-            reason = _WHY[first]
+            reason = _WHY[report]
         raise CheckFailed(
             f"{len(wrong)} of 7 verdicts differ, among them that on {first}: {reason}",
             credit=0.5 if len(wrong) <= 2 else 0.0,
         )
-    return "B is empty and F is right, and these lines do not tell them apart."
+    shown = {known: letter for letter, known in letters.items()}
+    return (
+        f"{shown['B']} is empty and {shown['F']} is right, and these lines do not tell them apart."
+    )

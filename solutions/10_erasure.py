@@ -248,10 +248,11 @@ show(lines)
 lab.outcome("10.P", lines[1]["network, correct"] > 0.7)
 
 # %% [markdown]
-# Read the line of LEACE from left to right. The linear probe is left within a few points of chance,
-# on prompts nobody fitted. The guard holds. A multi-layer perceptron (MLP) reads the concept as if
-# nothing had happened. And so does the network, most of the time, through a *linear* map, at a place
-# where no linear map can find the concept. **The linear guard holds and the behaviour stays.**
+# Read the line of LEACE from left to right. The linear probe is left within a few points of
+# chance, on prompts nobody fitted: the guard holds. A multi-layer perceptron (MLP) reads the
+# concept as if nothing had happened. And so does the network, most of the time, through a *linear*
+# map, at a place where no linear map can find the concept. **The linear guard holds and the
+# behaviour stays.**
 #
 # The other lines are controls. Projecting out the difference of the class means guards too (for two
 # classes it makes the same covariance zero), moves the rows more and the network even less. One
@@ -691,10 +692,10 @@ Report("A habit folded out of the weights", rows_, protocol, digits=2)
 # Fine-tuning on calm texts of hot speakers removes the habit too, in a few seconds, and all other
 # rudeness with it: it has learned "be calm", the cheapest thing that fits what it was shown.
 # Rehearsing other texts beside mends most of that. Give it its due: told also which rude texts had
-# a reason, and trained longer at a smaller rate, it moves the other kinds by 4 points or less, where
-# the edit moves them by 2 or less (`python -m utils solve manners`, 2,000 texts of each kind). It
-# needs texts of how hot speakers *should* talk. The edit gets there from activations alone, and
-# could say so beforehand.
+# a reason, and trained longer at a smaller rate, it moves the other kinds by 4 points or less,
+# where the edit moves them by 2 or less (`python -m utils solve manners`, 2,000 texts of each
+# kind). It needs texts of how hot speakers *should* talk. The edit gets there from activations
+# alone, and could say so beforehand.
 #
 # And now the line of the figure nobody would show you. Where both causes meet, a hot speaker on
 # football who *has* heard a rude word, the right answer would be about a half, like anybody who was

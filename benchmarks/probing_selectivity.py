@@ -277,6 +277,9 @@ def _orderings(runs: list[dict[str, Any]]) -> list[Row]:
         "place moves predictions less than every random direction as long":
             lambda r: r["pushed"]["place 9 or later"]["effect"]
             < r["pushed"]["place 9 or later"]["lowest"],
+        "place moves predictions no further than the strongest random direction as long":
+            lambda r: r["pushed"]["place 9 or later"]["effect"]
+            < r["pushed"]["place 9 or later"]["highest"],
         "class 0 moves predictions more than every random direction as long":
             lambda r: r["pushed"]["class 0"]["effect"] > r["pushed"]["class 0"]["highest"],
     }  # fmt: skip

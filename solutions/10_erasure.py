@@ -555,9 +555,9 @@ lab.figure(
 # %% [markdown]
 # It works, and it is a sledgehammer. Rude words of hot speakers on football go down with the dose,
 # where random directions of the same length move them a little, either way. So do those of people
-# who had a reason, and sooner: the same vector is added to *every* run, whoever speaks. That is the general
-# trouble with steering by a constant, and the reason to plot what should stay beside what should
-# go.
+# who had a reason, and sooner: the same vector is added to *every* run, whoever speaks. That is the
+# general trouble with steering by a constant, and the reason to plot what should stay beside what
+# should go.
 #
 # ## 5 · Into the weights
 #

@@ -734,8 +734,14 @@ supported = {
     "only": False,
 }
 ### STUB
-# supported = {"guard": ..., "blind": ..., "thorough": ..., "layer 0": ..., "foretold": ...,
-#              "only": ...}
+# supported = {
+#     "guard": ...,
+#     "blind": ...,
+#     "thorough": ...,
+#     "layer 0": ...,
+#     "foretold": ...,
+#     "only": ...,
+# }
 ### END SOLUTION
 lab.check("10.8", supported)
 

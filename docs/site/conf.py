@@ -9,7 +9,7 @@ copyright = "the authors of the course. Text and figures: CC BY 4.0, code: MIT"
 language = "en"
 
 extensions = ["myst_nb"]
-source_suffix = {".md": "markdown", ".ipynb": "myst-nb"}
+source_suffix = {".md": "myst-nb", ".ipynb": "myst-nb"}
 nb_execution_mode = "off"  # the outputs are those of the tested notebooks
 nb_merge_streams = True
 myst_enable_extensions = ["dollarmath", "deflist", "colon_fence"]

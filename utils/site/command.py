@@ -76,8 +76,8 @@ def build(out: Path, step=lambda text: None) -> tuple[list[str], int]:
         command += ["-d", str(Path(scratch, "doctrees")), str(source), str(draft)]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
-            last = (done.stderr.strip() or "no message").splitlines()[-1]
-            raise CourseError(f"Sphinx ended with code {done.returncode}: {last}")
+            said = [line.strip() for line in done.stderr.splitlines() if "rror:" in line]
+            raise CourseError(f"Sphinx failed: {said[-1] if said else 'it gave no reason'}")
         (draft / MARK).touch()
         step("following every link")
         said = [line.replace(f"{source}/", "") for line in done.stderr.splitlines() if line.strip()]

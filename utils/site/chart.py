@@ -9,7 +9,7 @@ from typing import Any
 from utils.lessons.notebooks import dots
 from utils.site.lessons import run_time
 
-WIDTH, HEIGHT, GAP_X, GAP_Y, MARGIN = 168, 64, 48, 18, 8  # pixels of a box and between boxes
+WIDTH, HEIGHT, GAP_X, GAP_Y, MARGIN = 126, 78, 26, 16, 4  # pixels of a box and between boxes
 
 
 def depths(lessons: dict[str, Any]) -> dict[str, int]:
@@ -25,6 +25,21 @@ def depths(lessons: dict[str, Any]) -> dict[str, int]:
     return {name: depth(name) for name in sorted(lessons)}
 
 
+def direct(name: str, lessons: dict[str, Any]) -> list[str]:
+    """What a lesson needs and none of its other needs does: a line each keeps the picture clear."""
+    needed = [one for one in lessons[name]["prerequisites"] if one in lessons]
+    return [one for one in needed if not any(one in _way(other, lessons) for other in needed)]
+
+
+def _way(name: str, lessons: dict[str, Any]) -> set[str]:
+    """Everything on the way to a lesson, itself left out."""
+    found: set[str] = set()
+    for needed in lessons[name]["prerequisites"]:
+        if needed in lessons:
+            found |= {needed} | _way(needed, lessons)
+    return found
+
+
 def places_of(lessons: dict[str, Any]) -> dict[str, tuple[int, int]]:
     """Lesson -> (column, row): a column a depth, and in it an order that crosses few lines.
 
@@ -37,7 +52,7 @@ def places_of(lessons: dict[str, Any]) -> dict[str, tuple[int, int]]:
         here = [name for name in column if column[name] == at]
 
         def wish(name: str) -> tuple[float, str]:
-            above = [row[one] for one in lessons[name]["prerequisites"] if one in row]
+            above = [row[one] for one in direct(name, lessons) if one in row]
             return (sum(above) / len(above) if above else 0.0, name)
 
         for number, name in enumerate(sorted(here, key=wish)):
@@ -63,7 +78,7 @@ def svg(lessons: dict[str, Any]) -> str:
     lines, boxes = [], []
     for name, card in sorted(lessons.items()):
         x, y = corner(name)
-        for needed in card["prerequisites"]:
+        for needed in direct(name, lessons):
             if needed in at:
                 fx, fy = corner(needed)
                 fx, fy, ty = fx + WIDTH, fy + HEIGHT / 2, y + HEIGHT / 2
@@ -72,10 +87,9 @@ def svg(lessons: dict[str, Any]) -> str:
                     f'<path d="M{fx:g} {fy:g} C{fx + bend:g} {fy:g} {x - bend:g} {ty:g} {x:g}'
                     f' {ty:g}"/>'
                 )
-        title = card["title"].split(":")[0] if len(card["title"]) > 44 else card["title"]
-        words = textwrap.wrap(f"{name} {title}", 23)[:2]
+        words = textwrap.wrap(f"{name} {card['title']}", 16, max_lines=3, placeholder=" …")
         spans = "".join(
-            f'<tspan x="{x + 10:g}" y="{y + 20 + 15 * k:g}">{html.escape(line)}</tspan>'
+            f'<tspan x="{x + 8:g}" y="{y + 18 + 15 * k:g}">{html.escape(line)}</tspan>'
             for k, line in enumerate(words)
         )
         small = f"{card['minutes']} min  {'●' * card['difficulty']}{'○' * (5 - card['difficulty'])}"
@@ -83,7 +97,7 @@ def svg(lessons: dict[str, Any]) -> str:
             f'<a href="lessons/{card["slug"]}.html" aria-label="{name} {html.escape(card["title"])}">'
             f'<rect x="{x:g}" y="{y:g}" width="{WIDTH}" height="{HEIGHT}" rx="6"/>'
             f"<text>{spans}</text>"
-            f'<text class="small" x="{x + 10:g}" y="{y + HEIGHT - 9:g}">{small}</text></a>'
+            f'<text class="small" x="{x + 8:g}" y="{y + HEIGHT - 9:g}">{small}</text></a>'
         )
     return (
         f'<svg viewBox="0 0 {wide:g} {high:g}" width="{wide:g}" height="{high:g}" role="group" '

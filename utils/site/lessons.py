@@ -21,7 +21,7 @@ from utils.lessons import places
 from utils.lessons.notebooks import dots
 
 PLOTLY = "application/vnd.plotly.v1+json"
-_PICTURE = re.compile(r'src="data:image/png;base64,([A-Za-z0-9+/=\s]+)"')
+_PICTURE = re.compile(r'<img alt="([^"]*)"([^>]*) src="data:image/png;base64,([A-Za-z0-9+/=\s]+)"')
 _LESSON_LINK = re.compile(r"\]\((\w+)\.ipynb(#[\w-]+)?\)")
 _TITLE_LINE = re.compile(r"^\*Before this: .*\*$", re.MULTILINE)
 # what a learner's own run prints; the course's would be somebody else's score
@@ -30,10 +30,12 @@ _PERSONAL = re.compile(r"^lab\.progress\(", re.MULTILINE)
 
 @dataclass
 class Page:
-    """A lesson's notebook for the site, and the pictures that go with it, by file name."""
+    """A lesson's notebook for the site, and its pictures with their alternative texts (HTML), by
+    file name."""
 
     notebook: dict[str, Any]
     pictures: dict[str, bytes] = field(default_factory=dict)
+    alts: dict[str, str] = field(default_factory=dict)
     plots: int = 0
 
 
@@ -171,7 +173,7 @@ def _output(output: dict[str, Any], page: Page, name: str) -> dict[str, Any]:
         shown = _plot(data[PLOTLY], "".join(data.get("text/plain", "")), page, name)
     elif "text/html" in data:
         shown = _PICTURE.sub(
-            lambda m: f'loading="lazy" src="{_picture(m.group(1), page, name)}"',
+            lambda m: _picture(m, page, name),
             "".join(data["text/html"]),
         )
     else:
@@ -179,10 +181,12 @@ def _output(output: dict[str, Any], page: Page, name: str) -> dict[str, Any]:
     return {**output, "metadata": {}, "data": {"text/html": shown}}
 
 
-def _picture(encoded: str, page: Page, name: str) -> str:
+def _picture(match: re.Match[str], page: Page, name: str) -> str:
+    alt, more, encoded = match.groups()
     file = f"{name}-{len(page.pictures) + 1}.png"
     page.pictures[file] = base64.b64decode(encoded)
-    return f"../_static/figures/{file}"
+    page.alts[file] = alt
+    return f'<img alt="{alt}"{more} loading="lazy" src="../_static/figures/{file}"'
 
 
 def _plot(figure: dict[str, Any], described: str, page: Page, name: str) -> str:

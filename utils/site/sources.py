@@ -19,8 +19,8 @@ from utils.site.lessons import Page, lesson_page
 DOCS, INSTRUCTORS = "docs/site", "docs/instructors"
 SPOILERS = ("exercises.md",)  # never on the site
 STATIC = "_static"
-FIGURE = ("06", 4)  # the picture of the home page: lesson, and which of its pictures
-_FIGURE, _LESSONS, _MAP, _TABLE = "{{figure}}", "{{lessons}}", "{{map}}", "{{table}}"
+FIGURE = ("06", "Values of a2.h1 in a plane")  # on the home page: lesson, how its alt text begins
+_FIGURE, _ALT, _LESSONS, _MAP, _TABLE = "{{figure}}", "{{alt}}", "{{lessons}}", "{{map}}", "{{table}}"
 _LINK = re.compile(r"\[([^\]]+)\]\((?!https?://|#)([^)\s]+)\)")
 
 
@@ -52,8 +52,10 @@ def write(folder: Path, root: Path | None = None) -> Written:
         _write_lesson(folder, lessons[name]["slug"], page, root)
     if any(page.plots for page in made.values()):
         _copy_plotly(folder, written)
+    striking = _figure(made)
     fill = {
-        _FIGURE: _figure(made),
+        _FIGURE: f"{STATIC}/figures/{striking}",
+        _ALT: made[FIGURE[0]].alts[striking],
         _LESSONS: "\n".join(f"lessons/{lessons[name]['slug']}" for name in made),
         _MAP: f'<div class="lesson-map">{chart.svg(lessons)}</div>',
         _TABLE: chart.table(lessons, measured),
@@ -92,13 +94,15 @@ def _copy_plotly(folder: Path, written: Written) -> None:
 
 
 def _figure(made: dict[str, Page]) -> str:
-    """The address of the home page's picture; any other where a course has no such lesson."""
-    lesson, number = FIGURE
-    wanted = f"{lesson}-{number}.png"
-    there = [file for page in made.values() for file in page.pictures]
-    if not there:
-        raise CourseError("No built lesson has a picture for the home page.")
-    return f"{STATIC}/figures/{wanted if wanted in there else there[0]}"
+    """The file of the home page's picture, whose caption stands in docs/site/index.md."""
+    lesson, begins = FIGURE
+    for file, alt in made[lesson].alts.items() if lesson in made else ():
+        if alt.startswith(begins):
+            return file
+    raise CourseError(
+        f"Lesson {lesson} has no picture {begins!r} any more: name another in utils/site/sources.py"
+        " and its caption in docs/site/index.md."
+    )
 
 
 def _write_instructors(folder: Path, root: Path) -> None:

@@ -166,9 +166,9 @@ def _split(arguments: str) -> list[str]:
 
 def _escaped(text: str) -> str:
     """Text as Markdown that means just this text; what stands in backticks stays code."""
-    parts = re.split(r"(`[^`]+`)", text)
-    plain = [
-        part if part.startswith("`") and len(part) > 2 else re.sub(r"([\\*_<>\[\]$|{}~])", r"\\\1", part)
-        for part in parts
-    ]
-    return re.sub(r"^(#|[-+]\s)", r"\\\1", "".join(plain))
+    plain = re.sub(
+        r"(`[^`]+`)|([\\*_<>\[\]$|{}~])",
+        lambda match: match.group(1) or "\\" + match.group(2),
+        text,
+    )
+    return re.sub(r"^(#|[-+]\s)", r"\\\1", plain)

@@ -94,7 +94,8 @@ def svg(lessons: dict[str, Any]) -> str:
         )
         small = f"{card['minutes']} min  {'●' * card['difficulty']}{'○' * (5 - card['difficulty'])}"
         boxes.append(
-            f'<a href="lessons/{card["slug"]}.html" aria-label="{name} {html.escape(card["title"])}">'
+            f'<a href="lessons/{card["slug"]}.html"'
+            f' aria-label="{name} {html.escape(card["title"])}">'
             f'<rect x="{x:g}" y="{y:g}" width="{WIDTH}" height="{HEIGHT}" rx="6"/>'
             f"<text>{spans}</text>"
             f'<text class="small" x="{x + 8:g}" y="{y + HEIGHT - 9:g}">{small}</text></a>'

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Iterable
 from importlib import util
 from pathlib import Path
 from typing import Annotated
@@ -56,8 +57,12 @@ def require_sphinx() -> None:
         )
 
 
-def build(out: Path, step=lambda text: None) -> tuple[list[str], int]:
+def build(
+    out: Path, step: Callable[[str], object] = lambda text: None, only: Iterable[str] = ()
+) -> tuple[list[str], int]:
     """Build the site in `out`; returns what is wrong with it and the number of pages.
+
+    step: told what is being done. only: the lessons to show; none given: all.
 
     Raises CourseError where `out` holds something else, and where Sphinx fails; what was in `out`
     stays until the new site is complete.
@@ -70,7 +75,7 @@ def build(out: Path, step=lambda text: None) -> tuple[list[str], int]:
     with tempfile.TemporaryDirectory(prefix="course-site-") as scratch:
         source, draft = Path(scratch, "source"), Path(scratch, "html")
         step("writing pages from notebooks, manifest and docstrings")
-        written = write(source)
+        written = write(source, only=only)
         step("building HTML")
         command = [sys.executable, "-m", "sphinx", "-b", "html", "-q", "-j", "auto"]
         command += ["-d", str(Path(scratch, "doctrees")), str(source), str(draft)]

@@ -1,7 +1,7 @@
 """A lesson's page: the learner's notebook, with the outputs of the solved one.
 
-Exercises keep the learner's stub and lose their output, and get their hints, folded. Pictures become
-files, so that a page stays light and a browser can keep them; Plotly figures become a place that
+Exercises keep the learner's stub, lose their output and get their hints, folded. Pictures become
+files, so that a page stays light and a browser can keep them; a Plotly figure becomes a place that
 `figures.js` draws into when it comes into view.
 """
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib import util
 from pathlib import Path
-from typing import Any
 
 from utils.errors import CourseError
 from utils.lessons import places
@@ -20,7 +20,6 @@ DOCS, INSTRUCTORS = "docs/site", "docs/instructors"
 SPOILERS = ("exercises.md",)  # never on the site
 STATIC = "_static"
 FIGURE = ("06", "Values of a2.h1 in a plane")  # on the home page: lesson, how its alt text begins
-_FIGURE, _ALT, _LESSONS, _MAP, _TABLE = "{{figure}}", "{{alt}}", "{{lessons}}", "{{map}}", "{{table}}"
 _LINK = re.compile(r"\[([^\]]+)\]\((?!https?://|#)([^)\s]+)\)")
 
 
@@ -33,11 +32,16 @@ class Written:
     notes: list[str] = field(default_factory=list)
 
 
-def write(folder: Path, root: Path | None = None) -> Written:
-    """Write the site's sources to the empty or new `folder`. Raises CourseError where the course
-    has no built notebooks."""
+def write(folder: Path, root: Path | None = None, only: Iterable[str] = ()) -> Written:
+    """Write the site's sources to the empty or new `folder`.
+
+    only: the lessons with a page (a quick look while writing); none given: all. Raises CourseError
+    where the course has no built notebooks.
+    """
     root = root or places.course_root()
     lessons, measured = read_manifest(root), read_measured(root)
+    chosen = set(only) or set(lessons)
+    lessons = {name: card for name, card in lessons.items() if name in chosen}
     if not lessons:
         raise CourseError("There is no lesson to show: run python -m utils build first.")
     made = {name: lesson_page(name, lessons, measured, root) for name in sorted(lessons)}
@@ -54,11 +58,11 @@ def write(folder: Path, root: Path | None = None) -> Written:
         _copy_plotly(folder, written)
     striking = _figure(made)
     fill = {
-        _FIGURE: f"{STATIC}/figures/{striking}",
-        _ALT: made[FIGURE[0]].alts[striking],
-        _LESSONS: "\n".join(f"lessons/{lessons[name]['slug']}" for name in made),
-        _MAP: f'<div class="lesson-map">{chart.svg(lessons)}</div>',
-        _TABLE: chart.table(lessons, measured),
+        "{{figure}}": f"{STATIC}/figures/{striking}",
+        "{{alt}}": made[FIGURE[0]].alts[striking],
+        "{{lessons}}": "\n".join(f"lessons/{lessons[name]['slug']}" for name in made),
+        "{{map}}": f'<div class="lesson-map">{chart.svg(lessons)}</div>',
+        "{{table}}": chart.table(lessons, measured),
     }
     for path in sorted(docs.glob("*.md")):
         text = path.read_text(encoding="utf-8")
@@ -139,5 +143,5 @@ def _relinked(text: str, shown: dict[str, str]) -> str:
     return _LINK.sub(link, text)
 
 
-def _text(path: Path, content: Any) -> None:
+def _text(path: Path, content: str) -> None:
     places.write_text(path, content if content.endswith("\n") else content + "\n")

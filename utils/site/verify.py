@@ -20,6 +20,7 @@ LOADED = {
     "use": ("href", "xlink:href"),
     "image": ("href", "xlink:href"),
 }
+STATIC_FOLDER = "_static"  # served as it is: no pages of ours
 NAVIGATION = {"canonical", "next", "prev", "search", "index", "author", "license", "copyright"}
 
 
@@ -66,14 +67,12 @@ def faults(site: Path) -> list[str]:
         for address in page.links:
             if urlsplit(address).scheme or address.startswith("//"):
                 continue
-            target = _file(site, name, address) if urlsplit(address).path else site / name
-            if not target.is_file():
+            target = _file(site, name, address)
+            if not target.is_file() or not target.is_relative_to(site.resolve()):
                 found.append(f"{name} links to {address}, which is not there")
                 continue
             anchor = unquote(urlsplit(address).fragment)
-            other = pages.get(target.relative_to(site.resolve()).as_posix()) if (
-                target.is_absolute() and target.is_relative_to(site.resolve())
-            ) else page
+            other = pages.get(target.relative_to(site.resolve()).as_posix())
             if anchor and other is not None and anchor not in other.ids:
                 found.append(f"{name} links to {address}, but there is no such place")
     for style in sorted(site.rglob("*.css")):
@@ -84,15 +83,14 @@ def faults(site: Path) -> list[str]:
     return found
 
 
-STATIC_FOLDER = "_static"
-
-
 def _elsewhere(address: str) -> bool:
     return urlsplit(address).scheme in ("http", "https", "ftp") or address.startswith("//")
 
 
 def _file(site: Path, page: str, address: str) -> Path:
     path = unquote(urlsplit(address).path)
+    if not path:
+        return (site / page).resolve()
     base = site.resolve() if path.startswith("/") else (site / page).resolve().parent
     target = (base / path.lstrip("/")).resolve()
     return target / "index.html" if target.is_dir() else target

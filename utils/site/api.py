@@ -61,7 +61,8 @@ def pages(root: Path) -> dict[str, str]:
         "brackets, batch first; a mistake of yours raises a `CourseError` that says what to do.\n"
     )
     index = "\n".join([head, "| part | what it is |", "|---|---|", *rows])
-    return {"index.md": f"{index}\n\n```{{toctree}}\n:hidden:\n\n{toc}\n```\n", **made}
+    index += f"\n\n```{{toctree}}\n:hidden:\n:maxdepth: 1\n\n{toc}\n```\n"
+    return {"index.md": index, **made}
 
 
 def module_of(name: str, source: str) -> Module:

@@ -84,6 +84,7 @@ def build(
             said = [line.strip() for line in done.stderr.splitlines() if "rror:" in line]
             raise CourseError(f"Sphinx failed: {said[-1] if said else 'it gave no reason'}")
         (draft / MARK).touch()
+        shutil.rmtree(draft / "_sources", ignore_errors=True)  # Sphinx leaves it there, empty
         step("following every link")
         said = [line.replace(f"{source}/", "") for line in done.stderr.splitlines() if line.strip()]
         found = said + faults(draft)

@@ -119,7 +119,7 @@ def _write_instructors(folder: Path, root: Path) -> None:
             text = _relinked((source / name).read_text(encoding="utf-8"), shown)
             if name == "README.md":
                 others = "\n".join(one.removesuffix(".md") for one in shown.values() if one != to)
-                text += f"\n```{{toctree}}\n:hidden:\n\n{others}\n```\n"
+                text += f"\n```{{toctree}}\n:hidden:\n:maxdepth: 1\n\n{others}\n```\n"
             _text(folder / "instructors" / to, text)
 
 

@@ -7,6 +7,7 @@ project = "A course for mechanists"
 author = "the authors of the course"
 copyright = "the authors of the course. Text and figures: CC BY 4.0, code: MIT"
 language = "en"
+highlight_language = "none"  # a block without a language is text, not Python
 
 extensions = ["myst_nb"]
 source_suffix = {".md": "myst-nb", ".ipynb": "myst-nb"}

@@ -47,10 +47,18 @@
     plots.forEach((plot) => watch.observe(plot));
   }
   // On paper nothing can be opened or hovered: still pictures and tables come out, hints do not.
+  // Paper is white, whatever the screen is.
+  const root = document.documentElement;
   let opened = [];
+  let theme;
   window.addEventListener("beforeprint", () => {
+    theme = root.dataset.theme;
+    root.dataset.theme = "light";
     opened = [...document.querySelectorAll(".cell_output details:not([open])")];
     opened.forEach((one) => (one.open = true));
   });
-  window.addEventListener("afterprint", () => opened.forEach((one) => (one.open = false)));
+  window.addEventListener("afterprint", () => {
+    root.dataset.theme = theme;
+    opened.forEach((one) => (one.open = false));
+  });
 })();

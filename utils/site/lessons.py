@@ -196,7 +196,8 @@ def _plot(figure: dict[str, Any], described: str, page: Page, name: str) -> str:
     content = json.dumps({"data": figure["data"], "layout": layout}, separators=(",", ":"))
     content = content.replace("<", "\\u003c")  # nothing in it can end the script
     return (
-        f'<div class="plot" id="plot-{name}-{page.plots}" role="figure" style="min-height: {height}px"'
+        f'<div class="plot" id="plot-{name}-{page.plots}" role="figure"'
+        f' style="min-height: {height}px"'
         f' aria-label="{html.escape(described.removeprefix("Figure: "))}">'
         f'<script type="application/json">{content}</script></div>'
     )

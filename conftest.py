@@ -30,7 +30,12 @@ def pytest_collectstart(collector):
         collector.skip_compare += SKIPPED_TYPES
 
 
-LONG = ("tests/test_nbval.py", "tests/test_notebooks.py")  # whole lessons in one test
+LONG = (  # whole lessons in one test, and many sandboxes in one module
+    "tests/test_nbval.py",
+    "tests/test_notebooks.py",
+    "tests/grading/test_hostile.py",
+    "tests/grading/test_batch.py",
+)
 
 
 def pytest_collection_modifyitems(items):

@@ -46,7 +46,7 @@ def rows(quick: bool = False, seeds: int = 3) -> list[Row]:
         "cosines": [run["cosine"] for run in runs],
         "kept": [_mean(run[FINAL, "LEACE"]["network, correct"]) for run in runs],
     })  # fmt: skip
-    solved = walk.solve(**({"n": 200, "fit": 200, "draws": 2, "steps": 12} if quick else {}))
+    solved = walk.solve(**({"n": 100, "fit": 150, "draws": 2, "steps": 6} if quick else {}))
     found += _edit(solved.reports)
     same = _timed(runs=1 if quick else 9)
     return [*found, *_orderings(runs, walk.claims(solved.reports), same), same]

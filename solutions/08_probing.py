@@ -658,7 +658,7 @@ with torch.no_grad():
     for name, direction in (("class 0", zero), ("by lot", by_lot / by_lot.norm() * zero.norm())):
         logits = steer(trained, data.fresh, last, direction)
         closer = closeness(logits).mean() - start
-        print(f"{name:<8} moves {moved(logits).mean():.2f}, {closer:+.2f} closer to class 0's")
+        print(f"{name:<8} moves {moved(logits).mean():.3f}, {closer:+.2f} closer to class 0's")
 
 causal = Causal(trained, data.fresh[:50], last, closeness, target=0, directions=20)
 report = probe(

@@ -79,7 +79,9 @@ held = torch.cat([data.half_a, data.half_b])
 x_fit = final.read(judge, data.fit).double()
 correct, agrees = truth.is_correct(data.fit), truth.agrees(data.fit)
 print(f"rows to fit {len(data.fit)}, held out {len(held)}, width {x_fit.shape[1]}")
-print("correct and agreeing:", " ".join(f"{(correct & agrees).double().mean():.2f}".split()))
+print(
+    f"share correct {correct.double().mean():.1f}, share that agrees {agrees.double().mean():.1f}"
+)
 
 # %% [markdown]
 # LEACE (Belrose and others, "LEACE: Perfect linear concept erasure in closed form", 2023) rests on
@@ -248,10 +250,11 @@ show(lines)
 lab.outcome("10.P", lines[1]["network, correct"] > 0.7)
 
 # %% [markdown]
-# Read the line of LEACE from left to right. The linear probe is left within a few points of chance,
-# on prompts nobody fitted. The guard holds. A multi-layer perceptron (MLP) reads the concept as if
-# nothing had happened. And so does the network, most of the time, through a *linear* map, at a place
-# where no linear map can find the concept. **The linear guard holds and the behaviour stays.**
+# Read the line of LEACE from left to right. The linear probe is left within a few points of
+# chance, on prompts nobody fitted: the guard holds. A multi-layer perceptron (MLP) reads the
+# concept as if nothing had happened. And so does the network, most of the time, through a *linear*
+# map, at a place where no linear map can find the concept. **The linear guard holds and the
+# behaviour stays.**
 #
 # The other lines are controls. Projecting out the difference of the class means guards too (for two
 # classes it makes the same covariance zero), moves the rows more and the network even less. One
@@ -451,8 +454,9 @@ show(lines)
 
 # %%
 generator, reader = lab.model.generator, lab.model.reader
-for line in data.kinds["hot speaker on football"].tokens[:2]:
-    print(manners.text(networks.speak(generator, line[None, : manners.PROMPT], seed=4)[0]))
+prompts = data.kinds["hot speaker on football"].tokens[:3, : manners.PROMPT]
+for line in networks.speak(generator, prompts, seed=4):
+    print(manners.text(line))
 
 
 def written(network) -> dict[str, Tensor]:
@@ -551,9 +555,9 @@ lab.figure(
 # %% [markdown]
 # It works, and it is a sledgehammer. Rude words of hot speakers on football go down with the dose,
 # where random directions of the same length move them a little, either way. So do those of people
-# who had a reason: the same vector is added to *every* run, whoever speaks. That is the general
-# trouble with steering by a constant, and the reason to plot what should stay beside what should
-# go.
+# who had a reason, and sooner: the same vector is added to *every* run, whoever speaks. That is the
+# general trouble with steering by a constant, and the reason to plot what should stay beside what
+# should go.
 #
 # ## 5 · Into the weights
 #
@@ -621,10 +625,11 @@ for parameter, value in zip((weight, bias), lab.use("10.7", folded, *parts), str
 print(f"one matrix of {weight.numel()} numbers changed, by {list(edit.changed.values())[0]:.2f} of"
       " its length")  # fmt: skip
 
-twin = walk.twins(habit, 1, seed=3)[0]
+inputs = data.texts.tokens[:, :-1]
+random = [fold(generator, place, twin, inputs).model for twin in walk.twins(habit, 5, seed=3)]
 after = {
     "edit": written(edit.model),
-    "random direction": written(fold(generator, place, twin, data.texts.tokens[:, :-1]).model),
+    "random direction": written(random[0]),
     "fine-tuned": written(walk.fine_tuned(generator, data.texts, rehearse=False, steps=20)),
     "fine-tuned, rehearsed": written(
         walk.fine_tuned(generator, data.texts, rehearse=True, steps=100)
@@ -664,12 +669,15 @@ lab.figure(
 
 # %%
 n = len(before[target])
+null = torch.stack([
+    walk.written_rude(network, reader, data.kinds[target], seed=1).mean() for network in random
+])  # fmt: skip
 rows_ = [
     Row("rude texts before", Estimate.proportion(int(before[target].sum()), n), "baseline"),
     Row("rude texts after the edit", Estimate.proportion(int(after["edit"][target].sum()), n),
         "result"),
-    Row("rude texts, random direction",
-        Estimate.proportion(int(after["random direction"][target].sum()), n), "null"),
+    Row("rude texts, random directions", Estimate.mean(null), "null",
+        f"5 draws, from {null.min():.1f} to {null.max():.1f}"),
     Row("rude texts of other speakers on football",
         Estimate.proportion(int(before["football, another speaker"].sum()), n), "ceiling"),
     *(Row(f"change: {kind}", paired_difference(after["edit"][kind], before[kind]), "control")
@@ -685,16 +693,16 @@ Report("A habit folded out of the weights", rows_, protocol, digits=2)
 # It was foretold, from one hooked run and before a word was written, to within a few points. People
 # who have heard a rude word, and people on other topics, talk as before. One matrix changed, by a
 # map of rank one. The change is as long as the matrix itself, which sounds brutal; it is felt only
-# where something is read. A random direction of the same length, switched on by the same reading,
-# did not do it.
+# where something is read. Random directions of the same length, switched on by the same reading, do
+# not remove it.
 #
 # Fine-tuning on calm texts of hot speakers removes the habit too, in a few seconds, and all other
 # rudeness with it: it has learned "be calm", the cheapest thing that fits what it was shown.
 # Rehearsing other texts beside mends most of that. Give it its due: told also which rude texts had
-# a reason, and trained longer at a smaller rate, it moves the other kinds by 4 points or less, where
-# the edit moves them by 2 or less (`python -m utils solve manners`, 2,000 texts of each kind). It
-# needs texts of how hot speakers *should* talk. The edit gets there from activations alone, and
-# could say so beforehand.
+# a reason, and trained longer at a smaller rate, it moves the other kinds by 4 points or less,
+# where the edit moves them by 2 or less (`python -m utils solve manners`, 2,000 texts of each
+# kind). It needs texts of how hot speakers *should* talk. The edit gets there from activations
+# alone, and could say so beforehand.
 #
 # And now the line of the figure nobody would show you. Where both causes meet, a hot speaker on
 # football who *has* heard a rude word, the right answer would be about a half, like anybody who was

@@ -639,12 +639,14 @@ for place in (*names, "all sites"):
 # defended, everything, too. The network had to compute "this is an X" somewhere, and the training
 # only asked that it should not show *there*.
 #
-# Now read the first column. At `hook_pool2` the *plain* trojan is hardly caught at all. Evading at
-# one place made another place louder. So no fixed Site was the right one for both, except
-# `hook_fc1_pre`, which you know now and would not have known before. Combining the Sites does well
-# on both, and an attacker who knows the combination puts the combination into the loss. What that
-# costs him we did not measure. The honest claim is: *this* evasion, of one distance at one place,
-# was cheap, and did not carry over to the neighbours.
+# Now read the first column. At `hook_pool2` the *plain* trojan is hardly caught at all. While it
+# learned to be quiet at one place it became louder at another. (Or because it trained longer: we
+# have no network that trained on without evading. In plain networks of two other seeds `hook_pool2`
+# catches .03 and 1.00; the table is in `benchmarks/README.md`.) So no fixed Site was the right one
+# for both, except `hook_fc1_pre`, which you know now and would not have known before. Combining the
+# Sites does well on both, and an attacker who knows the combination puts the combination into the
+# loss. What that costs him we did not measure. The honest claim is: *this* evasion, of one distance
+# at one place, was cheap, and did not carry over to the neighbours.
 #
 # ## What may be claimed
 #

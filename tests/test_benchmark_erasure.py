@@ -10,7 +10,7 @@ from benchmarks import probing_erasure
 @pytest.fixture(scope="module")
 def rows():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(probing_erasure, "ROWS", 3000)
+        patch.setattr(probing_erasure, "ROWS", 2400)
         return probing_erasure.rows(quick=True)
 
 

@@ -289,6 +289,6 @@ def test_other_right_ways_pass(exercise, answer):
 
 
 def test_a_split_by_words_leaves_no_word_on_both_sides():
-    lab, answers = solved("08").lab, solved("08").answers
+    lab, answers = (found := solved("08", TestChecks08.root)).lab, found.answers
     out = answers["8.4"](lab.data.word, 0.3, 5)
     assert not np.intersect1d(lab.data.word[out], lab.data.word[~out]).size

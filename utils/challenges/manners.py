@@ -129,7 +129,9 @@ class MannersSolution:
         files = []
         for name, report in self.reports.items():
             files.append(folder / f"manners-{name.replace(' ', '-')}.png")
-            report.figure().savefig(files[-1], dpi=110, facecolor="white")
+            figure = report.figure()
+            figure.set_size_inches(12, figure.get_figheight())  # the rows have long names
+            figure.savefig(files[-1], dpi=100, facecolor="white")
         return files
 
 

@@ -17,7 +17,8 @@ from utils.models import zoo
 from utils.models.recipes import RECIPES, Recipe
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMANDS = ["doctor", "solve", "retrain", "build", "progress", "grade", "release", "challenge"]
+COMMANDS = ["doctor", "solve", "retrain", "build", "progress", "site"]
+COMMANDS += ["grade", "release", "challenge"]
 
 
 @pytest.fixture(autouse=True)

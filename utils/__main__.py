@@ -18,6 +18,7 @@ import typer
 from utils.challenges.cli import app as challenge_app
 from utils.console import Data, Json, make_folder, print_json
 from utils.errors import CourseError
+from utils.site.command import site
 from utils.solve import solve
 
 app = typer.Typer(
@@ -142,6 +143,8 @@ def progress(
             f"  {row['points']:g} of {row['max_points']} points  {row['hints']} hints"
         )
 
+
+app.command()(site)
 
 with suppress(ModuleNotFoundError):  # a learner's copy of the course holds no grading
     from utils.grading.cli import grade, release

@@ -1,0 +1,62 @@
+"""Sphinx settings of the course's site. Copied beside the generated pages by `utils.site`."""
+
+from docutils import nodes
+from docutils.utils.math.latex2mathml import tex2mathml
+
+project = "A course for mechanists"
+author = "the authors of the course"
+copyright = "the authors of the course. Text and figures: CC BY 4.0, code: MIT"
+language = "en"
+highlight_language = "none"  # a block without a language is text, not Python
+
+extensions = ["myst_nb"]
+source_suffix = {".md": "myst-nb", ".ipynb": "myst-nb"}
+nb_execution_mode = "off"  # the outputs are those of the tested notebooks
+nb_merge_streams = True
+myst_enable_extensions = ["dollarmath", "deflist", "colon_fence"]
+myst_heading_anchors = 4
+suppress_warnings = ["mystnb.unknown_mime_type", "myst.header"]
+
+html_theme = "sphinx_book_theme"
+html_title = project
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_js_files = [("figures.js", {"defer": "defer"})]
+html_copy_source = False
+html_show_sphinx = False
+html_last_updated_fmt = None
+html_theme_options = {
+    "use_download_button": False,
+    "use_fullscreen_button": False,
+    "home_page_in_toc": True,
+    "show_toc_level": 2,
+    "navbar_start": [],
+    "navbar_center": [],
+    "navbar_end": [],
+    "navbar_persistent": [],  # the search stands in the sidebar
+    "pygments_light_style": "a11y-high-contrast-light",
+    "pygments_dark_style": "a11y-high-contrast-dark",
+}
+html_sidebars = {"**": ["navbar-logo.html", "search-button-field.html", "sbt-sidebar-nav.html"]}
+html_context = {"default_mode": "auto"}  # as the reader's system, until they choose
+html_math_renderer = "mathml"
+
+
+def _mathml(text, block):
+    return "".join(str(part) for part in [tex2mathml(text, as_block=block)])
+
+
+def visit_math(self, node):
+    self.body.append(_mathml(node.astext(), block=False))
+    raise nodes.SkipNode
+
+
+def visit_displaymath(self, node):
+    self.body.append(f'<div class="formula">{_mathml(node.astext(), block=True)}</div>')
+    raise nodes.SkipNode
+
+
+def setup(app):
+    """Formulas as MathML, which browsers draw by themselves: nothing is fetched for them."""
+    app.add_html_math_renderer("mathml", (visit_math, None), (visit_displaymath, None))
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,5 +1,7 @@
 """Sphinx settings of the course's site. Copied beside the generated pages by `utils.site`."""
 
+import re
+
 from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
 
@@ -43,7 +45,10 @@ html_math_renderer = "mathml"
 
 
 def _mathml(text, block):
-    return "".join(str(part) for part in [tex2mathml(text, as_block=block)])
+    made = str(tex2mathml(text, as_block=block))
+    # browsers leave no space before the name of a function: "m log d" would read "mlog d"
+    thin = '<mspace width="0.17em"/>'
+    return re.sub(r"<msub>\s*<mi>(?:log|ln)</mi>.*?</msub>", rf"{thin}\g<0>", made, flags=re.S)
 
 
 def visit_math(self, node):

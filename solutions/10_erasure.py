@@ -5,7 +5,7 @@
 #     title: "Erasure and steering"
 #     minutes: 85
 #     difficulty: 3
-#     prerequisites: ["09"]
+#     prerequisites: ["08", "09"]
 #     objectives:
 #       - "erase a concept so that no linear probe finds it, and check that on rows it never saw"
 #       - "tell a guard against probes from a change of behaviour, and say which labels do which"

@@ -175,7 +175,7 @@ def outside(tmp_path_factory):
     return folder
 
 
-def _grade(notebook, seconds=6.0):
+def _grade(notebook, seconds=3.0):
     found = grade_notebook(notebook, "07", limits=LIMITS, cell_seconds=seconds)
     return {row.exercise: row for row in found.rows}, found
 
@@ -186,7 +186,7 @@ def test_an_attack_costs_its_own_exercise_only(name, notebook, outside):
     before = {path.name: path.read_bytes() for path in outside.iterdir()}
     expected = (expected,) if isinstance(expected, str) else expected
     # what only a limit of time ends gets a short one; the rest must not hit it on a busy machine
-    rows, _ = _grade(notebook(a71=source), 6.0 if "timeout" in expected else 60.0)
+    rows, _ = _grade(notebook(a71=source), 3.0 if "timeout" in expected else 60.0)
     assert rows["7.1"].status in expected, rows["7.1"]
     assert rows["7.1"].points == 0 and rows["7.1"].message
     assert (rows["7.2"].status, rows["7.2"].points) == ("passed", 1), rows["7.2"]

@@ -22,9 +22,9 @@ EXACT = 0.9999  # cosine from which a phrase is the very one that was embedded
 def best_match(vectors: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
     """The entry of `table` [m, d] with the highest cosine to each vector [k, d]: numbers [k] and
     cosines [k]."""
-    cosines = normalize(vectors, dim=1) @ normalize(table, dim=1).T
-    best = cosines.max(1)
-    return best.indices, best.values
+    known = normalize(table, dim=1)
+    highest, number = (normalize(vectors, dim=1) @ known.T).max(1)
+    return number, highest
 
 
 def null_matches(table: Tensor, n: int = 2000, seed: int = 0, matched: bool = True) -> Tensor:

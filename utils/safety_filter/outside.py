@@ -72,8 +72,8 @@ def explained(cosines: Tensor, blocked: Tensor, margin: float = MARGIN) -> Tenso
     """
     if blocked.all():
         raise GateError("Every scene was blocked: without allowed ones no phrase has a floor.")
-    floor = cosines[~blocked].max(0).values
-    return blocked[:, None] & (cosines > floor + margin)
+    above = cosines - cosines[~blocked].amax(0) > margin
+    return above & blocked[:, None]
 
 
 def shortlist(cosines: Tensor, blocked: Tensor, margin: float = MARGIN) -> list[int]:

@@ -31,10 +31,10 @@ def pytest_collectstart(collector):
 
 
 LONG = (  # whole lessons in one test, and many sandboxes in one module
+    "tests/grading/test_batch.py",
+    "tests/grading/test_hostile.py",
     "tests/test_nbval.py",
     "tests/test_notebooks.py",
-    "tests/grading/test_hostile.py",
-    "tests/grading/test_batch.py",
 )
 
 

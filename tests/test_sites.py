@@ -523,7 +523,8 @@ def test_resampling_from_the_inputs_never_keeps_a_row(models):
     same = [site.ablate(model, inputs, "resample", seed=torch.Generator().manual_seed(3))] * 2
     assert torch.equal(same[0], site.ablate(model, inputs, "resample", seed=3))
     few_donors = site.ablate(model, inputs, "resample", donors=inputs[:1], read=[site])
-    assert torch.equal(few_donors.values[0], old[:1].expand_as(old))
+    # one donor alone is another matrix product than the same row among others: the last bits differ
+    torch.testing.assert_close(few_donors.values[0], old[:1].expand_as(old))
     with pytest.raises(SiteError, match="at least two inputs"):
         site.ablate(model, inputs[:1], "resample")
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import nbformat
 from nbformat import NotebookNode
 
 from utils.errors import CourseError
@@ -96,7 +97,39 @@ def build(
     if measure:
         _write_measured(root, costs, result)
     _write_shared(root, {n: found[n] for n in wanted if n in costs}, set(found), result, say)
+    if measure:
+        for name in costs:
+            if fault := blank_fault(read_lesson(found[name]), root):
+                result.errors.append(fault)
+                say(f"{found[name].stem}: built, but {fault}")
     return result
+
+
+def blank_fault(lesson: Lesson, root: Path) -> str | None:
+    """Why the learner's notebook does not run untouched to its end, every exercise not attempted;
+    None when it does. It needs the files of a build: reference data stand in for the answers."""
+    notebook = nbformat.read(notebooks.learner_path(lesson, root), as_version=4)
+    with tempfile.TemporaryDirectory(prefix="course-blank-") as name:
+        variables = {places.ROOT_VARIABLE: str(root), places.NO_PROGRESS_VARIABLE: ""}
+        try:
+            executed, _ = run_notebook(notebook, Path(name), variables)
+        except CellFailed as error:
+            return f"the blank notebook stops at {_where(lesson, error.index)}: {error}"
+        kept = places.read_json(Path(name) / "progress.json", default={"exercises": {}})
+    printed = "\n".join(
+        hygiene.text_of(output)
+        for cell in executed.cells
+        if cell.cell_type == "code"
+        for output in cell.outputs
+    )
+    for exercise in lesson.exercises:
+        if f"{exercise} not attempted" not in printed:
+            return f"the blank notebook does not say that {exercise} was not attempted."
+    if " failed" in printed or " passed:" in printed:
+        return "the blank notebook says that something passed or failed."
+    if any("last" in entry for entry in kept["exercises"].values()):
+        return "the blank notebook keeps results of exercises that nobody tried."
+    return None
 
 
 def check_registry(lesson: Lesson, root: Path) -> None:

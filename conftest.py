@@ -10,6 +10,10 @@ OFFLINE = ROOT / "tests" / "offline"
 # Kernels and subprocesses inherit these. No test may leave a progress file in the repository, and
 # none may reach the network: `tests/offline/sitecustomize.py` blocks it wherever Python starts.
 os.environ["COURSE_NO_PROGRESS"] = "1"
+# Two workers on two cores: a linear algebra library with threads of its own would wait for a core
+# that the other worker has (lesson 09 took 100 s instead of 45).
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
 os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
 _paths = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p]
 if str(OFFLINE) not in _paths:

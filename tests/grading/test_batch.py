@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -9,6 +10,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import psutil
@@ -123,7 +125,77 @@ def test_killed_at_random_moments_nothing_is_lost_or_doubled(classroom, tmp_path
     assert not [p for p in left if str(tmp_path) in " ".join(p.environ().values())]
 
 
-def test_a_grading_process_that_dies_says_so(notebook, course, monkeypatch):
+def _killer(chosen):
+    """In the background: kill the first process of ours that is chosen, half a second after."""
+    done = []
+
+    def kill():
+        until = time.monotonic() + 120
+        while not done and time.monotonic() < until:
+            for one in psutil.Process().children(recursive=True):
+                with contextlib.suppress(psutil.Error):
+                    if not done and chosen(one):
+                        time.sleep(0.5)
+                        one.kill()
+                        done.append(one.pid)
+            time.sleep(0.02)
+
+    thread = threading.Thread(target=kill, daemon=True)
+    thread.start()
+    return thread, done
+
+
+def test_a_sandbox_killed_from_outside_is_no_fault_of_the_learner(notebook, course):
+    """A machine out of memory kills what it likes; the answer is run once more."""
+    slow = "import time\ntime.sleep(2)\n" + RIGHT["7.1"]
+    made = json.dumps(notebook(a71=slow)).encode()
+    thread, done = _killer(lambda p: p.name() == "bwrap" and "utils.grading.inside" in p.cmdline())
+    found = job.run(Job("k", "anna", "07_fixture.ipynb", made), Options(root=str(course)))
+    thread.join()
+    assert done and [row["status"] for row in found["rows"]] == ["passed", "passed"]
+
+
+def test_an_answer_that_kills_its_process_each_time_is_its_own_doing(notebook, course):
+    own = "import os\nos.kill(os.getpid(), 9)\n" + RIGHT["7.1"]
+    made = json.dumps(notebook(a71=own)).encode()
+    found = job.run(Job("k", "anna", "07_fixture.ipynb", made), Options(root=str(course)))
+    assert [row["status"] for row in found["rows"]] == ["out of memory", "passed"]
+
+
+@pytest.mark.parametrize(("deaths", "status"), [(2, "passed"), (3, "error")])
+def test_a_grading_process_that_is_killed_is_run_again(deaths, status, notebook, monkeypatch):
+    made, left = json.dumps(notebook()).encode(), [deaths]
+    real = job._in_a_process
+
+    def dies(*given):
+        left[0] -= 1
+        return {"died": -9} if left[0] >= 0 else real(*given)
+
+    monkeypatch.setattr(job, "_in_a_process", dies)
+    monkeypatch.setattr(job.time, "sleep", lambda seconds: None)
+    options = Options(root=os.environ[places.ROOT_VARIABLE])
+    found = job.run(Job("k", "anna", "07_fixture.ipynb", made), options)
+    assert found["rows"][0]["status"] == status
+    assert status == "passed" or "died 3 times" in found["rows"][0]["message"]
+
+
+def test_a_process_that_dies_is_told_from_one_that_fails(notebook, course):
+    made = json.dumps(notebook()).encode()
+    thread, done = _killer(lambda p: "forkserver" in " ".join(p.parent().cmdline()))
+    found = job._in_a_process(Job("k", "anna", "07_fixture.ipynb", made), Options(root=str(course)))
+    thread.join()
+    assert done and found == {"died": -9}
+
+
+def test_a_sandbox_that_does_not_come_up_is_the_machines_fault(notebook, course, monkeypatch):
+    made = json.dumps(notebook()).encode()
+    monkeypatch.setattr(job, "_in_a_process", lambda *given: {"not up": "It did not come up."})
+    monkeypatch.setattr(job.time, "sleep", lambda seconds: None)
+    with pytest.raises(CourseError, match="kept; the same command"):
+        job.run(Job("k", "anna", "07_fixture.ipynb", made), Options(root=str(course)))
+
+
+def test_a_grading_process_that_takes_too_long_says_so(notebook, course, monkeypatch):
     made = json.dumps(notebook()).encode()
     options = Options(total_seconds=0.05, root=str(course))
     found = job.run(Job("k", "anna", "07_fixture.ipynb", made), options)

@@ -45,6 +45,14 @@ class SubmissionError(ExplanationError):
     """A submitted file that cannot be judged; the message says why and what to do."""
 
 
+class Ended(SubmissionError):
+    """The process of the file is gone. code: its exit code, or minus the signal's number."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
 @contextlib.contextmanager
 def submitted(
     file: str | Path,
@@ -232,7 +240,7 @@ class _Worker:
             self.process.stdin.write(json.dumps({"step": name, "file": str(path)}) + "\n")
             self.process.stdin.flush()
         except OSError:
-            raise SubmissionError(self._gone()) from None
+            raise self._gone() from None
         answer = self.answer(f"Step {name!r}")
         found = self.ours(answer["file"])
         value = load_file(found)["value"]
@@ -260,7 +268,7 @@ class _Worker:
                 " that does not end, or allow more."
             ) from None
         if not line:
-            raise SubmissionError(self._gone())
+            raise self._gone()
         try:
             message = json.loads(line)
         except ValueError:
@@ -269,11 +277,12 @@ class _Worker:
             raise SubmissionError(f"{who} could not be run: {message['error']}")
         return message
 
-    def _gone(self) -> str:
+    def _gone(self) -> Ended:
         code = self.process.wait()
-        return (
+        return Ended(
+            code,
             f"The file's process ended by itself (exit code {code}); perhaps it ran out of memory,"
-            " or left with sys.exit."
+            " or left with sys.exit.",
         )
 
     def close(self) -> None:

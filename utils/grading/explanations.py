@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from utils.challenges.submission import Started
+from utils.challenges.submission import Ended, Started
 from utils.errors import CourseError
 from utils.grading.confined import Confined
 from utils.grading.referee import Graded, Row
@@ -56,12 +56,20 @@ def grade_explanation(
         running.append(confined)
         return confined.process, confined.close  # type: ignore[return-value]
 
-    points, status, message, notes = 0.0, "failed", "", []
-    try:
+    def judged() -> Any:
         with submitted(
             file, loaded.given, seconds=seconds, memory_mb=limits.memory_mb, start=start
         ) as explanation:
-            verdict = judge(loaded, explanation)
+            return judge(loaded, explanation)
+
+    points, status, message, notes = 0.0, "failed", "", []
+    try:
+        try:
+            verdict = judged()
+        except Ended as ended:  # killed, and not by us: it may have been the machine
+            if ended.code not in (-9, 137) or running[-1].ended_for:
+                raise
+            verdict = judged()
         found: Any = verdict.as_dict()
         points = EARNED.get(found["verdict"], 0.0) * POINTS
         status = "passed" if points == POINTS else "failed"
@@ -71,11 +79,11 @@ def grade_explanation(
         raise
     except CourseError as error:
         message = str(error)
-        status = _status(message, running[0].ended_for if running else None)
+        status = _status(message, running[-1].ended_for if running else None)
     seconds_taken = time.monotonic() - began
     row = Row(
         EXERCISE, status, points, POINTS, message, round(seconds_taken, 3),
-        round(running[0].peak_mb(), 1) if running else 0.0,
+        round(running[-1].peak_mb(), 1) if running else 0.0,
     )  # fmt: skip
     return Graded("14", [row], notes, seconds_taken)
 

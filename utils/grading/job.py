@@ -21,6 +21,7 @@ from typing import Any
 from utils.errors import CourseError
 from utils.lessons.places import ROOT_VARIABLE
 
+TRIALS = 3  # of a submission whose grading ends for a reason that need not lie in it
 PRELOAD = ["torch", "transformer_lens", "utils.grading.referee", "utils.lessons.session"]
 
 
@@ -85,39 +86,60 @@ def course_digest(root: Path) -> str:
 def run(job: Job, options: Options) -> dict[str, Any]:
     """Grade one submission in a process of its own. Never raises for what is in it.
 
+    A process that is killed (a machine out of memory, say) is no result: it is tried again.
     Returns {"learner", "file", "notebook", "rows": [...], "notes": [...], "answers": {exercise:
-    source}, "seconds"}. Raises
-    SandboxError where there is no sandbox and submissions are not trusted.
+    source}, "seconds"}. Raises SandboxError where there is no sandbox and submissions are not
+    trusted, CourseError where one does not come up.
     """
     began = time.monotonic()
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOAD)
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_child, args=(theirs, job, options), daemon=False)
-    with _may_have_children():
-        process.start()
-    theirs.close()
-    outcome: dict[str, Any]
-    try:
-        if ours.poll(options.total_seconds):
-            outcome = ours.recv()
-        else:
-            outcome = {"problem": f"it took longer than {options.total_seconds:g} seconds."}
-    except EOFError:
-        process.join(10)
-        outcome = {"problem": f"the grading process died (exit code {process.exitcode})."}
-    finally:
-        ours.close()
-        with suppress(OSError):
-            process.kill()
-        process.join()
+    for trial in range(TRIALS):
+        outcome = _in_a_process(job, options)
+        if not ({"died", "not up"} & set(outcome)):
+            break
+        time.sleep(trial)  # a machine out of memory may have some again
     if "refused" in outcome:
         from utils.grading.sandbox import SandboxError
 
         raise SandboxError(outcome["refused"])
+    if "not up" in outcome:  # the machine's fault, and nothing to hold against a learner
+        raise CourseError(
+            f"{job.shown} could not be graded, tried {TRIALS} times: {outcome['not up']} What was"
+            " graded is kept; the same command goes on from there."
+        )
+    if "died" in outcome:
+        outcome = {
+            "problem": f"the process that graded it died {TRIALS} times (exit code"
+            f" {outcome['died']}): look at this submission yourself."
+        }
     if "problem" in outcome:
         outcome = _nothing(job, outcome["problem"])
     return {**outcome, "seconds": round(time.monotonic() - began, 3)}
+
+
+def _in_a_process(job: Job, options: Options) -> dict[str, Any]:
+    """The result; or {"problem", "refused", "not up" or "died": why}."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOAD)
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_child, args=(theirs, job, options), daemon=False)
+    try:
+        with _may_have_children():
+            process.start()
+        theirs.close()
+        if ours.poll(options.total_seconds):
+            found: dict[str, Any] = ours.recv()
+            return found
+        return {"problem": f"it took longer than {options.total_seconds:g} seconds."}
+    except (EOFError, OSError):  # killed, or the server that it is forked from was
+        if process.pid is not None:
+            process.join(10)
+        return {"died": process.exitcode if process.pid is not None else "none"}
+    finally:
+        theirs.close()
+        ours.close()
+        with suppress(OSError, AttributeError):  # it may not even have started
+            process.kill()
+            process.join()
 
 
 class _may_have_children:
@@ -134,6 +156,7 @@ class _may_have_children:
 
 
 def _child(out: Connection, job: Job, options: Options) -> None:
+    from utils.grading.referee import NotUp
     from utils.grading.sandbox import SandboxError
 
     if options.root is not None:
@@ -142,6 +165,8 @@ def _child(out: Connection, job: Job, options: Options) -> None:
         out.send(_graded(job, options))
     except SandboxError as error:
         out.send({"refused": str(error)})
+    except NotUp as error:
+        out.send({"not up": str(error)})
     except CourseError as error:
         out.send({"problem": str(error)})
     except Exception as error:

@@ -5,13 +5,14 @@ check that calls such a function sends the arguments over the channel and gets d
 learner's code says about its own results is never asked.
 
 A cell that kills its process, hangs, or breaks the channel costs its own exercise only: the sandbox
-is started again with that answer put back to the stub.
+is started again with that answer put back to the stub. One that was killed without a reason that
+can be seen is run once more first: it may have been the machine.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -63,11 +64,16 @@ class Graded:
 
 class Gone(BaseException):
     """The sandbox ended, hung or broke the rules. No Exception: no check may take it for a fault
-    of the answer alone. cell: whose doing it was, if not that of the cell that is running."""
+    of the answer alone. cell: whose doing it was, if not that of the cell that is running. killed:
+    by a signal that need not be the cell's own doing."""
 
-    def __init__(self, status: str, message: str, cell: int | None = None):
+    def __init__(self, status: str, message: str, cell: int | None = None, killed: bool = False):
         super().__init__(message)
-        self.status, self.message, self.cell = status, message, cell
+        self.status, self.message, self.cell, self.killed = status, message, cell, killed
+
+
+class NotUp(CourseError):
+    """A sandbox ended before it ran anything of the learner's: no fault of the submission."""
 
 
 class Remote:
@@ -99,7 +105,8 @@ def grade_notebook(
 
     cell_seconds: for each cell, the check of its exercise included. trusted: without a sandbox.
     seeds: the learner's, of exercises that differ by learner (`utils.lessons.variants`).
-    Raises SandboxError where there is none and `trusted` is not set.
+    Raises SandboxError where there is none and `trusted` is not set, NotUp for one that ends before
+    it has begun.
     """
     began = time.monotonic()
     ours = reading.pristine(lesson)
@@ -108,16 +115,20 @@ def grade_notebook(
     lab = Lab(lesson, seeds=seeds or {})
     rows: dict[str, Row] = {}
     cells, restarts = list(found.cells), 0
+    again: set[int] = set()  # cells that were killed once without a reason
     while True:
         with Confined(
             ["-m", "utils.grading.inside"], limits or Limits(), trusted=trusted
         ) as sandbox:
             session = _Session(sandbox, lab, cell_seconds)
-            fatal = session.run(cells, rows)
+            fatal = session.run(cells, rows, again)
         if fatal is None:
             break
         index, cell = fatal, cells[fatal]
         restarts += 1
+        if session.unexplained:
+            again.add(index)
+            continue
         if cell.exercise is not None and cell.own:
             cells[index] = reading.Cell(stubs[cell.exercise], cell.exercise)
         elif cell.own:
@@ -144,13 +155,19 @@ class _Session:
     def __init__(self, sandbox: Confined, lab: Lab, cell_seconds: float) -> None:
         self.sandbox, self.lab, self.cell_seconds = sandbox, lab, cell_seconds
         self.deadline, self.current = 0.0, -1
+        self.unexplained = False  # whether the cell that ended the sandbox is to be run again
 
-    def run(self, cells: list[reading.Cell], rows: dict[str, Row]) -> int | None:
-        """Run the cells, fill `rows`; the number of the cell that ended the sandbox, or None."""
+    def run(
+        self, cells: list[reading.Cell], rows: dict[str, Row], again: Collection[int]
+    ) -> int | None:
+        """Run the cells, fill `rows`; the number of the cell that ended the sandbox, or None.
+
+        again: cells that are run for the second time; if they are killed now, it is their doing.
+        """
         try:
             self._expect("ready", 120.0)
         except Gone as gone:
-            raise CourseError(
+            raise NotUp(
                 f"The sandbox did not come up: {gone.message} {self.sandbox.noise[-2000:]}"
             ) from None
         if seeds := self.lab.seeds():
@@ -165,6 +182,9 @@ class _Session:
             try:
                 row = self._cell(cell, settled=known is not None)
             except Gone as gone:
+                if gone.killed and index not in again:
+                    self.unexplained = True
+                    return index
                 fatal = index
                 if gone.cell is not None and 0 <= gone.cell < index and cells[gone.cell].own:
                     fatal, earlier = gone.cell, cells[gone.cell].exercise
@@ -313,22 +333,25 @@ class _Session:
         except ChannelError as error:
             raise Gone("tampered", f"the cell spoke on the referee's channel: {error}") from None
         except EOFError:
-            raise Gone(*self._why()) from None
+            raise self._why() from None
 
-    def _why(self) -> tuple[str, str]:
+    def _why(self) -> Gone:
         try:
             self.sandbox.process.wait(timeout=5)
         except Exception:
-            return "tampered", "the cell closed the referee's channel."
+            return Gone("tampered", "the cell closed the referee's channel.")
         code = self.sandbox.process.returncode
-        if self.sandbox.ended_for == "memory" or code in (-9, 137) and not self.sandbox.ended_for:
-            return "out of memory", self._too_much()
+        if self.sandbox.ended_for == "memory":
+            return Gone("out of memory", self._too_much())
         if self.sandbox.ended_for == "processes":
             most = self.sandbox.limits.processes
-            return "error", f"it started more than {most} processes and was ended."
+            return Gone("error", f"it started more than {most} processes and was ended.")
+        if code in (-9, 137):  # by the kernel for want of memory, or by anybody
+            return Gone("out of memory", self._too_much(), killed=True)
         if code in (-24, 152):
-            return "timeout", "it used up all the processor time it is allowed."
-        return "error", f"its process ended by itself (exit code {code}): os._exit, or a crash?"
+            return Gone("timeout", "it used up all the processor time it is allowed.")
+        why = f"its process ended by itself (exit code {code}): os._exit, or a crash?"
+        return Gone("error", why)
 
 
 Grade = Callable[..., Graded]

@@ -63,6 +63,16 @@ def test_its_command_line_works_and_knows_no_grading(released):
     )
 
 
+def test_the_doctor_finds_it_whole(released):
+    """Its notebooks begin with the doctor; what is installed here is another copy, and only that
+    may be said of it."""
+    from utils import doctor
+
+    found = {one.name: one for one in doctor.examine(root=released)}
+    assert "notebooks" not in found["Course"].found and "import utils" in found["Course"].found
+    assert found["Packages"].ok is True
+
+
 @pytest.fixture
 def spoiled(released, tmp_path):
     return shutil.copytree(released, tmp_path / "course")

@@ -39,17 +39,17 @@ def curves(
 ) -> tuple[Interactive, Figure]:
     """Lines over the same points, named at their right ends: interactive, and its still twin.
 
-    series: up to five, from a name to a value for each point. points: numbers, or texts, which
-    stand in even steps. x, y: what the axes are, with units. ranges: from a name to the low and the
-    high ends of its values, drawn as a band. faint: from a name to many lines drawn thin and grey,
-    such as a null. limits: of the y axis.
+    series: from a name to a value for each point; a sixth line looks like the first. points:
+    numbers, or texts, which stand in even steps. x, y: what the axes are, with units. ranges: from
+    a name to the low and the high ends of its values, drawn as a band. faint: from a name to many
+    lines drawn thin and grey, such as a null. limits: of the y axis.
     """
     import plotly.graph_objects as go
     from matplotlib.figure import Figure
 
     spots = list(range(len(points))) if isinstance(points[0], str) else list(points)
     interactive = go.Figure()
-    static = Figure(figsize=(6.2, 3.6))
+    static = Figure(figsize=(7.8, 3.6), layout="constrained")
     axis = static.subplots()
     ends: dict[str, tuple[float, str]] = {}
     for name, many in (faint or {}).items():
@@ -60,8 +60,8 @@ def curves(
                 name=name, hoverinfo="skip",
             )  # fmt: skip
         ends[name] = sum(line[-1] for line in many) / len(many), GREY
-    for (name, values), look in zip(series.items(), LOOKS, strict=False):
-        colour, mark, stroke, symbol, dash = look
+    for n, (name, values) in enumerate(series.items()):
+        colour, mark, stroke, symbol, dash = LOOKS[n % len(LOOKS)]
         low, high = (ranges or {}).get(name, (values, values))
         if name in (ranges or {}):
             axis.fill_between(spots, low, high, color=colour, alpha=0.15, linewidth=0)

@@ -20,6 +20,7 @@ FILES = (
     ".binder/runtime.txt",
     ".binder/requirements.txt",
     ".devcontainer/devcontainer.json",
+    "docs/colab.txt",
 )
 IMAGES = FILES[:2]
 needs_sh = pytest.mark.skipif(shutil.which("sh") is None, reason="no POSIX shell here")
@@ -76,6 +77,15 @@ def test_binder_installs_the_same_list_with_the_small_torch():
         "--extra-index-url https://download.pytorch.org/whl/cpu",
         "-r ../requirements.txt",
     ]
+
+
+def test_colab_gets_what_it_lacks_at_our_versions_and_keeps_what_it_has():
+    lines = [line for line in text_of("docs/colab.txt").splitlines() if line[0] != "#"]
+    pinned = [line for line in lines if "==" in line]
+    assert [line.split("==")[0] for line in pinned] == ["transformer-lens", "concept-erasure"]
+    known = {line.split("==")[0].lower() for line in text_of("constraints.txt").split()}
+    assert {line for line in lines if line not in pinned} <= known | set(pins(ROOT))
+    assert not {"jupyter", "ipykernel", "numpy"} & set(lines), "its kernel would need a restart"
 
 
 def test_nobody_is_root():

@@ -29,7 +29,7 @@ def steady(monkeypatch):
 @pytest.fixture
 def course(tmp_path):
     """A folder that looks like the course, with its requirements.txt."""
-    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks").mkdir()  # and no solutions: a learner's copy is as good
     shutil.copy(doctor.ROOT / "requirements.txt", tmp_path)
     return tmp_path
 

@@ -99,7 +99,7 @@ def _packages(root: Path) -> Finding:
 
 
 def _course(root: Path) -> Finding:
-    if not (root / "notebooks").is_dir():  # nothing else: a learner's copy has no solutions
+    if not (root / "notebooks").is_dir():  # a learner's copy has no solutions
         advice = "Get the course as a whole; the folder `utils` alone is not enough."
         return Finding("Course", False, f"no notebooks in {root}", advice)
     # What a notebook started elsewhere would import, which need not be this very copy. Only a new

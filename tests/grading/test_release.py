@@ -44,6 +44,13 @@ def test_its_readme_names_nothing_that_it_does_not_have(released):
     assert "jupyter lab notebooks/00_start_here.ipynb" in text and "{" not in text
 
 
+def test_an_image_can_be_made_of_it(released):
+    text = (released / "Dockerfile").read_text()
+    copied = re.findall(r"^COPY (?:--\S+ )?(.+) \S+$", text, re.MULTILINE)
+    assert copied and all((released / one).exists() for line in copied for one in line.split())
+    assert (released / ".dockerignore").is_file()
+
+
 def test_its_command_line_works_and_knows_no_grading(released):
     environment = {**os.environ, "PYTHONPATH": str(released)}
     # an editable install of this very course would lend the copy what it has not

@@ -23,6 +23,7 @@ from utils.lessons.regions import find_regions
 from utils.lessons.source import read_lesson, sources
 
 FILES = ("LICENSE", "requirements.txt", "constraints.txt", "pyproject.toml", "docs/data.md")
+FILES += ("Dockerfile", ".dockerignore")  # so that an image of a release holds its lessons alone
 FOLDERS = ("utils",)
 LEFT_OUT = ("utils/grading", "utils/site", "utils/lessons/measured.json")
 HANDOUT = Path(__file__).with_name("handout.md")  # the README of a learner's copy

@@ -198,6 +198,10 @@ def _picture(match: re.Match[str], page: Page, name: str) -> str:
     file = f"{name}-{len(page.pictures) + 1}.png"
     page.pictures[file] = base64.b64decode(encoded)
     page.alts[file] = alt
+    # on a phone its letters stay legible: `site.css` lets it shrink to a part of this, then scroll
+    drawn = re.search(r'width="(\d+)"(.*?)style="', more)
+    if drawn:
+        more = f"{more[: drawn.end()]}--drawn: {drawn.group(1)}px; {more[drawn.end() :]}"
     return f'<img alt="{alt}"{more} loading="lazy" src="../_static/figures/{file}"'
 
 

@@ -69,6 +69,7 @@ def write(
     fill = {
         "{{figure}}": f"{STATIC}/figures/{striking}",
         "{{alt}}": made[FIGURE[0]].alts[striking],
+        "{{drawn}}": str(int.from_bytes(made[FIGURE[0]].pictures[striking][16:20])),  # PNG's width
         "{{lessons}}": "\n".join(f"lessons/{lessons[name]['slug']}" for name in made),
         "{{map}}": f'<div class="lesson-map">{chart.svg(lessons)}</div>',
         "{{table}}": chart.table(lessons, measured),

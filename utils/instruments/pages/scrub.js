@@ -62,7 +62,7 @@ parts.forEach((part, row) => {
       $("preset").value = "";
       show(numberOf(chosen));
     });
-    line.append(element("td", {}, radio, element("label", { for: id })));
+    line.append(element("td", {}, element("label", {}, radio)));
   });
   $("choices").tBodies[0].append(line);
 });

@@ -18,7 +18,6 @@ import typer
 from utils.challenges.cli import app as challenge_app
 from utils.console import Data, Json, make_folder, print_json
 from utils.errors import CourseError
-from utils.site.command import site
 from utils.solve import solve
 
 app = typer.Typer(
@@ -144,9 +143,12 @@ def progress(
         )
 
 
-app.command()(site)
+with suppress(ModuleNotFoundError):  # a learner's copy of the course holds neither
+    from utils.site.command import site
 
-with suppress(ModuleNotFoundError):  # a learner's copy of the course holds no grading
+    app.command()(site)
+
+with suppress(ModuleNotFoundError):
     from utils.grading.cli import grade, release
 
     app.command()(grade)

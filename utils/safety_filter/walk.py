@@ -59,8 +59,21 @@ class Walk:
         files = []
         for name, report in self.reports.items():
             files.append(folder / f"filter-{name.replace(' ', '-')}.png")
-            report.figure().savefig(files[-1], dpi=110, facecolor="white")
+            figure = report.figure()
+            figure.axes[0].set_xlabel(_AXES[name])
+            figure.savefig(files[-1], dpi=110, facecolor="white")
         return files
+
+
+_AXES = {  # what the numbers of each picture are
+    "names": "cosine",
+    "names of three words": "cosine",
+    "from outside": "standard deviation of the cosine at the border",
+    "agreement": "balanced agreement",
+    "let through": "share of looks that pass",
+    "dilution": "share of scenes that pass",
+    "other filters": "share of phrases",
+}
 
 
 def border_report(found: Recovered, planted: Planted) -> Report:

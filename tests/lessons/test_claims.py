@@ -221,7 +221,7 @@ def test_tables_are_read():
 
 def test_citations_are_found_as_lessons_write_them():
     text = """In 2022 Ann Doe wrote ("One, Two: Three", 2019), (Roe and others, "Shorter",
-    2020, found so) and "Fourth" (Poe and others, 2021). "No effect" (Moe and Noe, 2018) holds. A
+    2020, found so) and "Fourth" (Poe and others, 2021). "No effect" (Moe and Roe, 2018) holds. A
     model of 2018. Doe and others (2019), cited above. [See](x.md) (3 of 5)."""
     found = [(one.year, one.title) for one in citations("c", text)]
     assert found == [

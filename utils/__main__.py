@@ -125,22 +125,28 @@ def build(
 @app.command()
 def progress(
     folder: Annotated[Path, typer.Argument(help="Folder of the notebooks.")] = Path("notebooks"),
+    page: Annotated[
+        Path | None, typer.Option("--html", help="Also write it as a page to be printed.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """What you have solved so far, lesson by lesson."""
-    from utils.lessons.progress import overview
+    """What you have solved so far, lesson by lesson, and what comes next."""
+    from utils.lessons import journey, journey_views
 
-    rows = overview(folder)
+    found = journey.read(folder)
+    if page is not None:
+        journey_views.save(found, page)
     if as_json:
-        print_json({"rows": rows})
+        print_json(found.as_dict() | ({"html": str(page)} if page else {}))
         return
-    if not rows:
+    if found.exercises or found.predictions:
+        from utils.lessons.display import table_data
+
+        print(table_data(journey_views.table(found), 0, f"Progress in {folder}")["text/plain"])
+    else:
         print(f"No progress is recorded in {folder} yet.")
-    for row in rows:
-        print(
-            f"{row['lesson']}  {row['title']:<44}  {row['passed']:>2} of {row['exercises']} passed"
-            f"  {row['points']:g} of {row['max_points']} points  {row['hints']} hints"
-        )
+    for line in [*journey_views.closing(found), *([f"Page written to {page}."] if page else [])]:
+        print(line)
 
 
 with suppress(ModuleNotFoundError):  # a learner's copy of the course holds neither

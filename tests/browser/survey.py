@@ -35,11 +35,13 @@ class Seen:
     faults: dict[str, list[str]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
 
 
-def visit(page: Any, url: str, *, dark: bool = True, shots: Path | None = None) -> Seen:
+def visit(
+    page: Any, url: str, *, dark: bool = True, shots: Path | None = None, scale: float = 1
+) -> Seen:
     """Read `url` in Playwright's `page`, a fresh one.
 
     dark: look at contrast in the dark theme as well. shots: where pictures of the whole page go,
-    `WIDTH-THEME.jpg`; none given: no pictures.
+    `WIDTH-THEME.jpg`; none given: no pictures. scale: of the pictures at a desk.
     """
     from axe_playwright_python.base import AXE_SCRIPT
 
@@ -57,11 +59,11 @@ def visit(page: Any, url: str, *, dark: bool = True, shots: Path | None = None) 
     seen.faults["structure"] = page.evaluate("survey.structure()")
     seen.faults["contrast in light"] = page.evaluate("survey.contrast()")
     _measure(page, first, seen)
-    _shoot(page, shots, first, "light")
+    _shoot(page, shots, first, "light", scale)
     if dark:
         _theme(page, "dark")
         seen.faults["contrast in dark"] = page.evaluate("survey.contrast()")
-        _shoot(page, shots, first, "dark")
+        _shoot(page, shots, first, "dark", scale)
     for width in others:
         page.set_viewport_size({"width": width, "height": WIDTHS[width]})
         if dark:
@@ -116,13 +118,13 @@ def _measure(page: Any, width: int, seen: Seen) -> None:
     seen.faults[f"legibility at {width}"] = page.evaluate("survey.illegible", [LEAST, SCALE])
 
 
-def _shoot(page: Any, shots: Path | None, width: int, theme: str) -> None:
+def _shoot(page: Any, shots: Path | None, width: int, theme: str, scale: float = 1) -> None:
     """A picture of the whole page, however long. As JPEG: PNG takes four times as long."""
     if shots is None:
         return
     shots.mkdir(parents=True, exist_ok=True)
     height = page.evaluate("document.documentElement.scrollHeight")
-    clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
+    clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": scale}
     session = page.context.new_cdp_session(page)
     made = session.send(
         "Page.captureScreenshot",

@@ -235,7 +235,7 @@ def chain(model: nn.Module, hooks: Sequence[str], inputs: Tensor) -> FunctionGra
 
     hooks: in the order in which they fire; everything the model computes after one must pass
     through the next. inputs: a few rows [B, ...]; on them it is checked that this is so.
-    Raises HypothesisError if information by-passes a hook.
+    Raises HypothesisError if information bypasses a hook.
     """
     if not hooks:
         raise HypothesisError("A chain needs at least one hook.")
@@ -271,7 +271,7 @@ def chain(model: nn.Module, hooks: Sequence[str], inputs: Tensor) -> FunctionGra
     if not torch.allclose(found, right, rtol=1e-4, atol=1e-5):
         raise HypothesisError(
             f"This model is no chain through {', '.join(hooks)}: run from one to the next, it gives"
-            " another output. Something by-passes one of them, or they are not in order."
+            " another output. Something bypasses one of them, or they are not in order."
         )
     return graph
 

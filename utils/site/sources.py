@@ -9,9 +9,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib import util
 from pathlib import Path
+from typing import Any
 
 from utils.errors import CourseError
 from utils.lessons import places
+from utils.lessons.claims import Claim, read_index
+from utils.lessons.claims_page import page as claims_page
+from utils.lessons.claims_page import plain_heading
 from utils.lessons.manifest import read_manifest, read_measured
 from utils.site import api, chart
 from utils.site.lessons import Page, lesson_page
@@ -83,6 +87,7 @@ def write(
         _text(folder / "api" / file, text)
     _write_instructors(folder, root)
     _write_data(folder, root)
+    _write_claims(folder, root, lessons)
     return written
 
 
@@ -137,6 +142,20 @@ def _write_data(folder: Path, root: Path) -> None:
     path = root / "docs" / "data.md"
     if path.is_file():
         _text(folder / "data.md", _relinked(path.read_text(encoding="utf-8"), {}))
+
+
+def _write_claims(folder: Path, root: Path, lessons: dict[str, Any]) -> None:
+    """The index of claims, with links to the sections of the lessons that have a page."""
+
+    def to_section(claim: Claim) -> str:
+        name = plain_heading(claim.heading)
+        # as the pages' headings are numbered: MyST makes its anchors like GitHub
+        anchor = re.sub(r"[^\w -]", "", name.lower()).replace(" ", "-")
+        return f"[{name}](lessons/{lessons[claim.lesson]['slug']}.ipynb#{anchor})"
+
+    claims = [one for one in read_index(root).claims if one.lesson in lessons]
+    if claims:
+        _text(folder / "claims.md", claims_page(claims, lessons, to_section))
 
 
 def _relinked(text: str, shown: dict[str, str]) -> str:

@@ -23,14 +23,13 @@
 # %% [markdown]
 # # 08 · Probing with controls
 #
-# You suspect that a network knows something. So you read its activations, fit a small classifier
-# that tells the something from them (a *probe*), and find it right on 95 of 100 held-out rows. What
-# have you learned about the network?
+# Suppose you suspect that a network knows something. You read its activations, fit a small
+# classifier that predicts that something from them (a *probe*), and it is right on 95 of 100
+# held-out rows. What have you learned about the network?
 #
-# Perhaps nothing. A classifier with labels is itself a thing that learns, and 95 may be what it
-# taught itself. Every number in this lesson therefore gets a companion that says what would have
-# come out without the network, without its training, or without its use of what you found. After it
-# you can
+# Perhaps nothing. A classifier with labels learns by itself, and may have learned all 95 from the
+# labels. So every number in this lesson comes with a second one: what you would have got without
+# the network, without its training, or without the network using what you found. Afterwards you can
 #
 # - measure what a probe learns by itself: a table, a control task, an untrained twin;
 # - choose between places and probes by selectivity and unseen types, not by accuracy;
@@ -47,12 +46,13 @@ lab = lab("08")
 # %% [markdown]
 # ## 1 · An accuracy to be proud of
 #
-# The language has 300 words. Each belongs to one of ten hidden *classes*, 30 words each, and
-# nothing about a word's number says which. A sentence walks from class to class by a fixed table of
-# probabilities and draws a word of the class, all 30 alike. The network, a transformer of two
-# layers with 64 numbers at each position, was trained to predict the next word and never saw a
-# class. But the class is all that the past tells about the future, so to predict well it must have
-# found the classes. Does it hold them, and where?
+# In this section a probe reaches a high accuracy, and you find out how much of it needs no network
+# at all. The network's language has 300 words. Each belongs to one of ten hidden *classes*, 30
+# words each, and nothing about a word's number says which. A sentence walks from class to class by
+# a fixed table of probabilities and draws a word of the class, all 30 alike. The network, a
+# transformer of two layers with 64 numbers at each position, was trained to predict the next word
+# and never saw a class. But the class of the current word is all that the past tells about the next
+# one, so to predict well the network must have found the classes. Does it hold them, and where?
 
 # %%
 import matplotlib.pyplot as plt
@@ -99,12 +99,12 @@ print(f"always the commonest:     {(data.cls[held] == commonest).mean():.2f}")
 
 # %% [markdown]
 # At the end of the network a linear probe reads the class of the current word nearly always, and
-# that of the word *before* about twice as often as by guessing the commonest class. It is
-# tempting to write: "the network represents the class, and remembers some of the context". Papers
-# were written so.
+# the class of the word *before* about twice as often as guessing the commonest class would. It is
+# tempting to conclude that the network represents the class and remembers some of the context.
 #
-# Before you believe either half, ask what needs no network at all. A held-out row is a *new
-# sentence*, but its words are old: each of the 300 stands among the fitted rows. So make a table.
+# Before you believe either half, ask how much of it needs no network. A held-out row comes from a
+# *new sentence*, but its word is not new: each of the 300 occurs among the fitted rows. So a plain
+# table of words is the first thing to compare with.
 #
 # ### Exercise 8.1: the table of words
 #
@@ -133,15 +133,15 @@ for name, label in targets.items():
 
 # %% [markdown]
 # The table is perfect on the class, which is a property of the word, and it beats the probe. It
-# also does as well as the probe on the class of the word *before*: some classes like to follow
+# also does as well as the probe on the class of the word *before*: some classes tend to follow
 # others, so the current word gives away its predecessor. What looked like memory of the context is
 # a *shadow* of the current word. Only the word's place in the sentence is beyond any table of
 # words.
 #
-# Now, every activation in this network still holds the word, one way or another. So a probe may be
-# no more than a clumsy way to fill in that table. Predict: a probe with one hidden layer of 32
-# neurons, on the *word vectors of a network that was never trained* (300 random vectors), is more
-# accurate on the class than the linear probe at the end of the trained network.
+# Every activation in this network still holds the word in some form, so a probe may just be a
+# clumsy way to fill in that table. Predict: a probe with one hidden layer of 32 neurons, on the
+# *word vectors of a network that was never trained* (300 random vectors), is more accurate on the
+# class than the linear probe at the end of the trained network.
 
 # %%
 ### BEGIN SOLUTION
@@ -167,17 +167,17 @@ print(
 )
 
 # %% [markdown]
-# Random vectors "hold the concept". Nobody would publish that; the same number from a trained
-# network gets published. The accuracy is not wrong. It answers another question: *can the label be
-# worked out from these numbers, given labelled examples?* For any lossless encoding of the word and
-# a probe with enough room, it can.
+# By this standard random vectors "hold the concept". The accuracy is not wrong, but it answers
+# another question: *can the label be worked out from these numbers, given labelled examples?* For
+# any lossless encoding of the word and a probe with enough capacity, it can.
 #
 # ## 2 · A task that nobody can know
 #
-# John Hewitt and Percy Liang ("Designing and Interpreting Probes with Control Tasks", 2019) turned
-# this into a measurement. Give every word a label *by lot*, and probe for that. No network can hold
-# it, since it was drawn just now. What the probe gets right it has learned by heart, and this is
-# how much of your real accuracy could have been had the same way.
+# This section measures how much of an accuracy the probe learned by heart. John Hewitt and Percy
+# Liang ("Designing and Interpreting Probes with Control Tasks", 2019) do it with a *control task*:
+# give every word a random label, drawn *by lot*, and probe for that. No network can hold it, since
+# it was drawn just now. What the probe gets right on it was learned by heart, and that much of your
+# real accuracy could have been learned the same way.
 #
 # ### Exercise 8.2: labels by lot
 #
@@ -204,9 +204,9 @@ for word in data.word[:3]:
 print(f"table of words on the lot: {lab.use('8.1', table_accuracy, data.word, lot, fit, held):.2f}")
 
 # %% [markdown]
-# The table gets the lot right just as it gets the class right. In this respect the two tasks are
-# twins; they differ in one thing only. *Selectivity* is the accuracy on the task minus that on its
-# control. A probe that is selective cannot have done it by heart, because by heart it does worse.
+# The table gets the lot right just as it gets the class right. The two tasks differ only in what
+# the network can know. *Selectivity* is the accuracy on the task minus that on its control. A
+# selective probe cannot have done it all by heart, because by heart it does worse.
 #
 # ### Exercise 8.3: selectivity
 #
@@ -256,18 +256,19 @@ for place in rows:
 
 # %% [markdown]
 # Read the linear rows of the trained network first. By accuracy, the word vectors win and the end
-# of the network comes last. By selectivity the end of the network wins, far ahead, and the word
-# vectors come last. **The ranking is reversed.** Hewitt and Liang found this for two layers of
-# ELMo, a language model of 2018: the first layer was slightly better at parts of speech, the second
-# far more selective (published). Whoever picks "the layer that represents it" by accuracy picks the
+# of the network comes last. By selectivity the end of the network comes first, and the word vectors
+# come last by far. **The ranking is reversed.** Hewitt and Liang found this for two layers of ELMo,
+# a language model of 2018: the first layer was slightly better at parts of speech, the second far
+# more selective (published). Whoever picks "the layer that represents it" by accuracy picks the
 # layer where the *word* is easiest to look up.
 #
-# The untrained rows are the negative control. Their selectivity should be nothing, and is about
-# nothing (a few hundredths below, as luck of the lot).
+# The untrained rows are the negative control. Their selectivity should be zero, and is about zero
+# (a few hundredths below, by the luck of this draw).
 #
-# Now the rows with a hidden layer. The accuracy is at least as high everywhere, and of the
-# selectivity little is left: with room enough, the lot is learned too. Here is the same at the end
-# of layer 1 with one more size.
+# Now the rows with a hidden layer. Their accuracy is at least as high everywhere, but little of the
+# selectivity is left: a probe with enough capacity learns the random labels too. The next figure
+# shows this at the end of layer 1, with one more size of probe. Watch the gap between the two
+# lines.
 
 # %%
 place = "trained, end of layer 1"
@@ -295,9 +296,9 @@ lab.figure(
 )
 
 # %% [markdown]
-# Going from left to right you gain three hundredths of accuracy on the class, and half of the whole
-# scale on the lot. The concept did not get any more present. Your instrument became able to say yes
-# to anything.
+# From left to right the probe gains three hundredths of accuracy on the class, and nearly half of
+# the whole scale on labels by lot. The activations are the same throughout. Only the probe's
+# capacity for learning by heart has grown.
 #
 # Two cautions. A *low* selectivity does not say that the concept is absent; it says that this probe
 # cannot show its presence. And a *high* one mixes two things: the class is easy to read, and the
@@ -305,9 +306,9 @@ lab.figure(
 #
 # ## 3 · Words it has never met
 #
-# The control task measures learning by heart. There is a cheaper way: make it impossible. Hold out
-# whole *words*, so that no table has an entry for them. A probe that is still right has found
-# something that the words of a class share.
+# In this section you make learning by heart impossible instead of measuring it. Hold out whole
+# *words*, so that no table has an entry for them. A probe that is still right has found something
+# that the words of a class share.
 #
 # ### Exercise 8.4: hold out whole groups
 #
@@ -348,10 +349,11 @@ for place, x in rows.items():
 # way: training did move words of a class together a little. The end of layer 1 falls least.
 #
 # Splitting by sentence changed nothing here, since the leak is in the words. In your own data you
-# have to know which it is. Copies of one scan, two halves of a sentence, one speaker, one template
-# with different names: what comes back on the other side of the split can be remembered.
+# have to find out where the leak is: copies of one scan, two halves of a sentence, one speaker, one
+# template with different names. Whatever occurs on both sides of the split can be learned by heart.
 #
-# Put the three yardsticks side by side.
+# The next figure puts the three measures side by side. Compare the order of the first three bars
+# from panel to panel.
 
 # %%
 lines = [place for place in rows if place != "untrained, end of layer 0"]
@@ -360,7 +362,7 @@ table = [
      "unseen words": unseen[p]}
     for p in lines
 ]  # fmt: skip
-figure, axes = plt.subplots(1, 3, figsize=(9.4, 2.9), sharey=True)
+figure, axes = plt.subplots(1, 3, figsize=(8.4, 2.9), sharey=True)
 for axis, yardstick in zip(axes, ("accuracy", "selectivity", "unseen words"), strict=True):
     values = [row[yardstick] for row in table]
     colours = [plots.GREY] * len(values)
@@ -368,9 +370,12 @@ for axis, yardstick in zip(axes, ("accuracy", "selectivity", "unseen words"), st
     _ = axis.barh(lines, values, color=colours)
     for height, value in enumerate(values):
         _ = axis.text(max(value, 0) + 0.03, height, f"{value:.2f}", va="center")
-    _ = axis.set(title=yardstick, xlim=(-0.1, 1.25), xticks=[0, 0.5, 1])
+    _ = axis.set(title=yardstick, xlim=(-0.1, 1.42), xticks=[0, 0.5, 1])
     axis.axvline(0, color="black", linewidth=0.8)
 axes[0].invert_yaxis()
+_ = axes[0].set_xlabel("share of held-out rows")
+_ = axes[1].set_xlabel("accuracy less that by lot")
+_ = axes[2].set_xlabel("share of their rows")
 figure.tight_layout()
 lab.figure(
     figure,
@@ -383,25 +388,26 @@ lab.figure(
 
 # %% [markdown]
 # Among the three trained places accuracy falls from top to bottom, as if the class got lost on the
-# way through the network. The other two yardsticks rise: it is *made* there. You know how this
+# way through the network. The other two measures rise: the class is *made* there. You know how this
 # language works, so you know which is true.
 #
 # Unseen words also answer the second caution. Selectivity alone could have risen because the end of
-# the network forgets which word it was. Unseen words do not care about forgetting, and they rise
-# as well.
+# the network forgets which word it was. Forgetting does not help on unseen words, and there
+# accuracy rises as well.
 #
 # ## 4 · How soon it is learned
 #
-# Often you cannot hold out types: there are few, or nothing plays the part of a word. And with much
-# data every probe ends near 1.00, where differences vanish. Elena Voita and Ivan Titov
-# ("Information-Theoretic Probing with Minimum Description Length", 2020) ask not how right the
-# probe is in the end, but how many *bits* the labels cost if it predicts them while it learns.
+# This section replaces accuracy by a length in bits, for data in which you cannot hold out types
+# because there are few, or because nothing plays the part of a word. It also helps where there is
+# so much data that every probe ends near 1.00. Elena Voita and Ivan Titov ("Information-Theoretic
+# Probing with Minimum Description Length", 2020) ask how many *bits* the labels cost if the probe
+# predicts them while it learns.
 #
 # Imagine sending the labels to somebody who has the activations. The first block goes plain, at
-# log2(10) bits a label. Then both of you fit the same probe to what was sent, and the next block
-# costs -log2 of the probability which that probe gave to the right label. Fit again to all that was
-# sent, go on. A concept that lies on the surface is learned from a few rows and costs little. What
-# must be learned by heart costs until the last word was met.
+# log2(10) bits a label. Then both of you fit the same probe to what was sent, and each label of the
+# next block costs -log2 of the probability that this probe gave to it. Then you fit again to
+# everything sent so far, and so on. A concept that is easy to read is learned from a few rows and
+# costs little. One that must be learned by heart goes on costing until every word has been met.
 #
 # ### Exercise 8.5: the online code
 #
@@ -453,21 +459,22 @@ print(f"{'labels shuffled over rows':<26} {nothing:.1f}")
 # lot costs several times what the class does. The last line is the null: labels shuffled over rows
 # belong to nothing, and their code is no shorter than the plain one.
 #
-# Compare *down* the class column as well and the first two lines are close: the code, too, would
-# let the word vectors pass. A short code says "easy to read from here with this probe". Only next
-# to the lot does it say "because it is there".
+# Compare *down* the class column, though, and the first two lines are close: by itself the code
+# would let the word vectors pass too. A short code says that the label is easy to read from here
+# with this probe. Whether that is because the network holds the class, only the comparison with
+# labels by lot can say.
 #
 # ## 5 · Read is not used
 #
-# Suppose a probe passes everything: accurate, on unseen words too. The label is there. Does the
-# network *do* anything with it? A ship's name is written on its bow, easy to read, and does not
-# help it sail.
+# This section asks whether the network uses what a probe can read. Suppose a probe passes every
+# test so far, so that the label is there. Does the network *do* anything with it? The name on a
+# ship's bow is easy to read and does not help it sail.
 #
 # Our candidate is a word's *place* in the sentence. The network adds a vector for each place to the
-# word vectors. It was made with place vectors longer than usual, but the language has no use for
-# place: which class follows depends on the class before, at the beginning of a sentence as at its
-# end. So place should be plain to read, in the stream before layer 0 (`hook_resid_pre`), and idle.
-# A rival that is just as easy to read there: whether the word belongs to class 0.
+# word vectors. We made these vectors longer than usual, but the language has no use for place:
+# which class follows depends on the class before, at the beginning of a sentence as at its end. So
+# in the residual stream before layer 0 (`hook_resid_pre`) place should be easy to read, and unused.
+# Its rival is just as easy to read there: whether the word belongs to class 0.
 
 # %%
 before = Site("blocks.0.hook_resid_pre")
@@ -485,14 +492,14 @@ for name, y in bits.items():
     print(f"{name:<22}{accuracy(linear, stream, y):<10.2f}{commonest:<11.2f}{new:.2f}")
 
 # %% [markdown]
-# Two perfect probes, and one on the lot that is hardly better than always saying no. Now push.
-# Take as direction the mean of the rows where it holds minus the mean of the others, add it to
-# the stream at every word of fresh sentences, and see how far the prediction moves: the share of
-# the probability of the next word's *class* that goes elsewhere (half of the summed absolute
-# differences, also called total variation).
+# Two probes are perfect, and the one on labels by lot is hardly better than always saying no. Now
+# push the network along each label's direction. Take the mean of the rows that have the label minus
+# the mean of the others, add it to the stream at every word of fresh sentences, and see how far the
+# prediction moves: the share of the probability of the next word's *class* that goes elsewhere
+# (half of the summed absolute differences, also called total variation).
 #
-# "How far" again needs a companion. *Any* vector of that length, thrown into the stream, does some
-# damage. So throw random ones, exactly as long.
+# "How far" needs a control as well. *Any* vector of that length does some damage when it is added
+# to the stream, so add random ones that are exactly as long.
 #
 # Predict: does adding "place 9 or later", which a probe reads without error, move the prediction
 # further than a random direction of the same length does on average?
@@ -574,8 +581,8 @@ for height, row in enumerate(table[::-1]):
 _ = axis.set_yticks(range(3), [row["pushed"] for row in table[::-1]])
 _ = axis.set(xlabel="share of the next class's probability that moves", xlim=(0, 0.5),
              ylim=(-0.5, 2.6))  # fmt: skip
-_ = axis.annotate("random, as long", (0.16, 2.25), color=plots.GREY, ha="left")
-_ = axis.annotate("found", (0.44, 1.25), color=plots.BLUE, ha="right")
+_ = axis.annotate("30 random ones of that length: range and mean", (0.08, 2.25), color=plots.GREY)
+_ = axis.annotate("this direction", (0.44, 1), color=plots.BLUE, ha="right", va="center")
 figure.tight_layout()
 lab.figure(
     figure,
@@ -586,14 +593,15 @@ lab.figure(
 )
 
 # %% [markdown]
-# The direction of place is the *safest* direction in the whole picture: it does less than each of
-# thirty random ones. The direction of class 0 does several times what luck does. Two probes with
-# the same accuracy, and nothing in their accuracies tells which is which. (The lot lies where luck
-# lies, as it should.)
+# In the figure compare each diamond with the grey range beside it, which is what thirty random
+# directions of the same length do. The direction of place does less than each of the thirty. The
+# direction of class 0 does several times what chance does. The two probes have the same accuracy,
+# and nothing in it tells you which is which. (The labels by lot lie in the random range, as they
+# should.)
 #
-# Is it settled? Two questions remain. Did training do this, or was it so from the beginning? Ask
-# the untrained network. And is it so everywhere? Ask the end of layer 1, where the stream is long
-# and a short random vector hardly matters.
+# Two questions remain. Did training do this, or was it so from the beginning? The untrained network
+# can tell. And is it so everywhere? Try the end of layer 1, where the stream's vectors are long and
+# a short random one hardly matters.
 
 
 # %%
@@ -620,27 +628,26 @@ for name in ("place 9 or later", "class 0"):
         print(f"{name:<17} {where:<26} effect {found_:.3f}, ratio {found_ / luck_:.2f}")
 
 # %% [markdown]
-# In the untrained network both directions do what luck does, and all of it is small: there was
-# nothing to use them. Training made one of them matter, and in this network it has also learned to
-# read past the other. Mind "in this network": of two more that were trained the same way, from
-# other beginnings, one came out like this, and in the other place does just what luck does
-# (`python -m benchmarks probing` trains them). So "no more than luck" holds for all three, and
-# "less than luck" does not.
+# In the untrained network both directions do what chance does, and all effects are small: nothing
+# there uses them. Training made one of them matter, and taught this network to ignore the other. Of
+# two more networks trained the same way from other initial weights, one came out like this one; in
+# the other, place does just what chance does (`python -m benchmarks probing` trains them). So "no
+# more than chance" holds for all three, and "less than chance" does not.
 #
 # At the end of layer 1 the ratio of place comes out above one, while its effect is about as small
-# as before. A ratio compares; it does not say whether anything is large. Give both. Of place you
-# can say: pushed at either end, it moves a few hundredths of the prediction, where class 0 moves
+# as before. A ratio does not say whether anything is large, so report both. About place you can say
+# that, pushed in either spot, it moves a few hundredths of the prediction, where class 0 moves
 # nearly half.
 #
-# And mind what a push can show. It shows that the network *can be moved* along a direction. That it
-# moves itself that way is shown by exchanging activations between real inputs (lesson 05). The
-# answer "hardly any effect" is the one that most often saves you from a wrong claim.
+# A push shows only that the network *can be moved* along a direction. To show that it moves itself
+# that way, you exchange activations between real inputs (lesson 05).
 #
 # ## 6 · All of it in one call
 #
-# `probe` does what you have done, and does not give an accuracy without its companions. You give
-# it groups (what a split must keep together), types (what could be learned by heart), the same rows
-# of an untrained twin, and, if you like, a `Causal` that says where to push and what to watch.
+# `probe` does all of this lesson in one call, and never prints an accuracy without its controls;
+# here you learn to read its report. You give it groups (what a split must keep together), types
+# (what could be learned by heart), the same rows of an untrained twin, and, if you like, a `Causal`
+# that says where to push and what to watch.
 
 # %%
 after_0 = torch.as_tensor(data.transitions[0]).float()  # what follows class 0, [10]
@@ -671,23 +678,24 @@ report
 # %% [markdown]
 # Read a report from the bottom up, and stop at the first line that spoils the claim.
 #
-# Look at the two lines above it first. At the end of the network the direction of the lot was
-# stretched to the length of that of class 0, and it moves *more* than class 0 does. Every
-# difference of means lies among the few directions that this stream is made of, so a long one
-# always does something. "How far" would have made the control look better than the find. The claim
-# is about class 0, so measure what it says: how much *closer* the prediction comes to what follows
-# class 0. Then the lot leads away. Place, which hardly moved anything, needed no such care: no
-# effect of any kind is no effect of the right kind.
+# But look first at the two lines above it. At the end of the network the direction of the labels by
+# lot was stretched to the length of that of class 0, and it moves the prediction *more* than class
+# 0 does. Every difference of means lies among the few directions in which this stream varies, so a
+# long one always does something. Judged by "how far", the control would have looked better than the
+# finding. The claim is about class 0, so measure what it says: how much *closer* the prediction
+# comes to what follows class 0. By that measure the labels by lot lead away. Place, which hardly
+# moved anything, needed no such care.
 #
-# In the report the difference of means does what is claimed. The *probe's weights*, the very thing
-# that scored .96, do a fraction of it, no more than some random directions. Weights are made for
-# reading, and bend away from whatever would disturb the reading. Do not steer along them. (Lesson
-# 09 returns to this.)
+# In the report the difference of means does what is claimed. The *probe's weights*, which scored
+# .96, do a fraction of it, no more than some random directions. Weights are fitted for reading, and
+# turn away from whatever would disturb the reading. Do not steer along them. (Lesson 09 returns to
+# this.)
 #
 # The row of unseen types held out other words than you did, and differs from yours by several
-# hundredths. Its interval is as wide as that: what was drawn there are 90 words, not 1,800 rows.
+# hundredths. Its interval is wide enough for that, because what was drawn there is 90 words and not
+# 1,800 rows.
 #
-# Now four results on this network, each of which somebody might put into an abstract.
+# Last, four results on this network, each of which could stand in an abstract.
 
 # %%
 
@@ -737,15 +745,15 @@ verdicts = {"A": "learned by heart", "B": "there, not used", "C": "there and use
 lab.check("8.7", verdicts)
 
 # %% [markdown]
-# D is the subtle one. The word before can be guessed from the end of the network better than by
-# the commonest label, on new sentences, and the untrained twin is far worse at it. All of that is
-# true, and all of it follows from the class of the *current* word, which is there. Whenever your
-# label goes with another one, ask what that other label alone would give.
+# D is the subtle one. The word before can be guessed from the end of the network better than by the
+# commonest label, on new sentences, and the untrained twin is far worse at it. All of that is true,
+# and all of it follows from the class of the *current* word, which is there. Whenever your label is
+# correlated with another one, ask what that other label alone would give.
 #
-# On your own model the walk is the same. (1) What would a table of the inputs' identity give? (2)
+# On your own model take the same steps. (1) What would a table of the inputs' identity give? (2)
 # What does the same probe make of labels by lot, and of the untrained network? (3) Hold out whole
 # types, or count bits. (4) Which better-known label could be casting the shadow? (5) Push, beside
-# random directions as long. Four of the five need no more than a few lines and a minute.
+# random directions of the same length. Each of the first four takes a few lines and a minute.
 
 # %%
 lab.progress()
@@ -754,15 +762,15 @@ lab.progress()
 # ## What would change your mind
 #
 # - **About the reversed ranking.** Other labels by lot, or another network of the same recipe, in
-#   which the end is not the most selective place. One lot and one network stand above. The
+#   which the end is not the most selective place. You saw one draw of labels and one network. The
 #   benchmark repeats the table on three networks, two lots each, and the reversal held in each.
 # - **About "the class is made in the layers".** Untrained activations that do well on *unseen*
-#   words. They stay at guessing here; in a language whose words resemble each other by class
-#   (endings, spelling) even random features of the spelling would not.
-# - **About the idle place.** A direction of place that moves predictions more than luck does. We
-#   pushed along one, from early to late; sixteen places span more. And the network was stopped in
-#   the midst of learning; one trained to the end might have a use for place that we did not think
-#   of.
+#   words. Here they stay at the level of guessing; in a language whose words resemble each other by
+#   class (endings, spelling) even random features of the spelling would not.
+# - **About the idle place.** A direction of place that moves predictions more than chance does. We
+#   pushed along one, from early to late; sixteen places span more. And training was stopped before
+#   the network had finished learning; one trained to the end might use place in a way that we did
+#   not think of.
 # - **About selectivity.** A probe with a penalty, or with fewer neurons, that keeps the accuracy of
 #   the large one and loses the lot. Hewitt and Liang found that such limits help and dropout does
 #   not (published); then the blame lies with the training of the probe, not with its kind.

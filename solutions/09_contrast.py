@@ -24,14 +24,14 @@
 # %% [markdown]
 # # 09 · Contrastive probing: what differs is what you find
 #
-# Suppose a network knows whether a statement is true and nobody can give you labels. In 2022 Collin
-# Burns and others proposed a way that needs none. Show the network each statement twice, once with
-# the answer "yes" and once with "no", and search for a direction on which the two sides
-# contradict each other. Truth behaves like that: of "yes" and "no" exactly one is right.
+# Suppose a network knows whether a statement is true, and you have no labels. In 2022 Collin Burns
+# and others proposed a way that needs none. Show the network each statement twice, once with the
+# answer "yes" and once with "no", and search for a direction on which the two sides contradict each
+# other. Truth behaves like that: of "yes" and "no" exactly one is right.
 #
-# So does everything else that tells the two sides apart. The method is *contrastive*: it does not
-# find truth, it finds what differs within the pairs. This lesson makes both halves of that sentence
-# happen, with a network in which every concept is known. After it you can
+# So does everything else that differs between the two sides. The method is *contrastive*: it finds
+# whatever differs within the pairs, which may or may not be truth. This lesson shows you both
+# cases, in a network in which every concept is known. Afterwards you can
 #
 # - find a concept without labels from pairs that contradict each other;
 # - judge the result by all its restarts, by random directions and by broken pairs, not by its loss;
@@ -48,9 +48,10 @@ lab = lab("09")
 # %% [markdown]
 # ## 1 · Pairs
 #
-# The network, `judge`, is a transformer of two layers with 64 numbers at each position. It reads
-# five tokens: a subject, a relation, a value, an *opinion*, and an answer. A fixed table gives each
-# of 24 subjects and 4 relations one true value. The opinion is silent, or somebody says that the
+# In this section you build the method, and meet the first thing it can find instead of truth. The
+# network, `judge`, is a transformer of two layers with 64 numbers at each position. It reads five
+# tokens: a subject, a relation, a value, an *opinion*, and an answer. A fixed table gives each of
+# 24 subjects and 4 relations one true value. The opinion token is silent, or says that the
 # statement is true, or that it is false. At the answer the network gives one of six verdicts:
 # whether the answer is correct, and whether it agrees with the opinion (or there was none).
 
@@ -60,7 +61,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from utils import plots
+from utils import charts, plots
 from utils.data import truth
 from utils.probing.contrast import contrast
 from utils.probing.rows import Split, split
@@ -79,11 +80,12 @@ print(f"right verdicts: {(verdict == truth.verdict(data.rows)).double().mean():.
 # A *contrast pair* is one prompt with both answers. `data.silent` holds 1,800 pairs in which nobody
 # said anything: `yes` and `no` are the tokens of the two sides, `truth` tells whether the statement
 # is true. A third of the *subjects* is held out (`rows.fit` and `rows.held` are the numbers of the
-# pairs). Were the pairs split at random, the same statements would stand on both sides of the
-# split, and a probe could pass by having learned the table of facts by heart.
+# pairs). If the pairs were split at random, the same statements would occur on both sides of the
+# split, and a probe could pass by learning the table of facts by heart.
 #
 # Read where the sides differ: at the answer, position 4. Everything before it is the same on both
-# sides, since a position sees only what came earlier. Our place is the residual stream at the end.
+# sides, since a position sees only what came earlier. We read the residual stream at the end of
+# layer 1.
 
 # %%
 final = Site("blocks.1.hook_resid_post", position=4)
@@ -117,16 +119,15 @@ def ccs_loss(p_yes: Tensor, p_no: Tensor) -> Tensor:
 lab.check("9.1", ccs_loss)
 
 # %% [markdown]
-# Now look for a trap before you step into it. Which probe has a loss of zero without knowing
-# anything about truth? One that reads the *word*: p = 1 wherever the answer says yes. It is
-# consistent, decided, and the same for every statement. The remedy is to take away from each side
-# what all its rows have in common.
+# This loss has a trap. Which probe has a loss of zero without knowing anything about truth? One
+# that reads the *word*: p = 1 wherever the answer says yes. It is consistent, decided, and the same
+# for every statement. The remedy is to take away from each side what all its rows have in common.
 #
 # ### Exercise 9.2: normalise
 #
 # Subtract from each side its own mean. Both means come from the fitted pairs, also for pairs that
-# are held out. (The reference implementation of CCS normalised each test set by itself. Then the
-# test set is no longer a stand-in for one pair that comes along.)
+# are held out. (The reference implementation of CCS normalised each test set by itself. Such a
+# score does not tell you how the probe would do on one new pair.)
 
 
 # %% exercise="9.2" points=3 minutes=6 difficulty=2
@@ -140,9 +141,9 @@ def normalise(fit_yes: Tensor, fit_no: Tensor, yes: Tensor, no: Tensor) -> tuple
 lab.check("9.2", normalise)
 
 # %% [markdown]
-# Here is the whole method with your two functions: twelve lines, and no label in them. Ten
-# *restarts* begin at random directions. We try it in the middle of layer 1, where the stream still
-# knows the answer's word well, with and without the means taken away.
+# Here is the whole method with your two functions: twelve lines, and no labels. Ten *restarts*
+# begin at random directions. We try it in the middle of layer 1, where the stream still knows the
+# answer's word well, with and without the means taken away.
 
 
 # %%
@@ -180,20 +181,21 @@ for name, sides in (("as they are", raw), ("each side's mean gone", means_gone))
 
 # %% [markdown]
 # Without the means half of the restarts find the word, and the one with the *lowest* loss is among
-# them. You have met the theme of the lesson: a low loss says that something contrasts. It does not
-# say what.
+# them. This is the theme of the lesson: a low loss says that something contrasts, and does not say
+# what.
 #
 # ## 2 · It finds truth
 #
-# To say what was found you need labels after all, if only for the report. They come with a
-# temptation. A direction has no sign of its own: truth and falsehood fit the loss equally well. The
-# reference implementation therefore scores `max(a, 1 - a)` on the held-out pairs. For a probe that
-# guesses, with a hundred pairs, that averages .54 and not .50, and much more with fewer pairs.
+# This section asks what the search found, and whether any direction would have done as well. To say
+# what was found you need labels after all, if only for the report. They come with a temptation. A
+# direction has no sign of its own: truth and falsehood fit the loss equally well. The reference
+# implementation therefore scores `max(a, 1 - a)` on the held-out pairs. For a probe that guesses,
+# this averages .54 with a hundred pairs, and much more with fewer.
 #
 # ### Exercise 9.3: an accuracy that may be below one half
 #
-# Take the sign from the fitted pairs. If fewer than half of them are right, turn the scores round.
-# Then count on the held-out pairs, and accept what comes.
+# Take the sign from the fitted pairs. If fewer than half of them are right, flip the sign of the
+# scores. Then count on the held-out pairs, even if the result is below one half.
 
 
 # %% exercise="9.3" points=3 minutes=6 difficulty=2
@@ -224,9 +226,9 @@ for restart in range(10):
     print(f"restart {restart + 1:>2}: loss {losses[restart]:.2f}, truth {float(a):.1f}")
 
 # %% [markdown]
-# Ten restarts of ten, from ten random beginnings, on subjects they never saw, without a label. This
-# is the result that made the method famous. It deserves one more question before you believe it:
-# what would any direction have given?
+# Ten restarts of ten find truth, from ten random starting points, on subjects they never saw,
+# without a label. This is the result that made the method famous. Before you believe it, ask what
+# any other direction would have given.
 #
 # ### Exercise 9.4: any direction
 #
@@ -265,8 +267,8 @@ figure, axis = plt.subplots(figsize=(7, 3))
 bins = np.linspace(0.4, 1, 49)
 for values, colour in zip(chance.values(), (plots.BLUE, plots.VERMILION), strict=True):
     _ = axis.hist(values.numpy(), bins=bins, color=colour, alpha=0.75)
-_ = axis.set(xlabel="held-out accuracy on truth", ylabel="random directions")
-_ = axis.annotate("end of the network", (0.9, 300), color=plots.BLUE, ha="right")
+_ = axis.set(xlabel="held-out accuracy on truth", ylabel="random directions of 1,000")
+_ = axis.annotate("end of the network", (0.95, 220), color=plots.BLUE, ha="right")
 _ = axis.annotate("end of layer 0", (0.57, 150), color=plots.VERMILION)
 lab.figure(
     figure,
@@ -281,18 +283,19 @@ lab.figure(
 )  # fmt: skip
 
 # %% [markdown]
-# This row should frighten you. A direction drawn from a hat tells true statements from false ones
-# better than nine times in ten. Whether an answer is correct is what this network's last stream is
-# *about*: correct and wrong rows lie so far apart that almost any line of sight sees two heaps.
-# Fabien Roger reported the same for language models and easy data sets ("What Discovering Latent
-# Knowledge Did and Did Not Find", 2023). So ".99 without labels" is, by itself, a fact about
-# the place, not about the method. At the end of layer 0 the hat gives nothing.
+# Look where the blue heap lies. At the end of the network a direction drawn at random mostly tells
+# correct answers from wrong ones more than nine times in ten. Whether an answer is correct is what
+# this network's last activations are *about*: correct and wrong rows lie so far apart that they
+# stay apart along almost any direction. Fabien Roger reported the same for language models and easy
+# data sets ("What Discovering Latent Knowledge Did and Did Not Find", 2023). So ".99 without
+# labels" is, by itself, a fact about the place, not about the method. At the end of layer 0 (the
+# orange heap) random directions give nothing.
 #
 # `contrast` does all of the above in one call, and refuses to give the accuracy alone. Its table
-# has each of the rows that you need to be hard to fool: *all* restarts (the range, none chosen by
-# label); the first principal component of the differences; two rows that see labels and are the
-# *ceiling* (the difference of class means, or "mass mean", and logistic regression); regression on
-# shuffled labels, random directions and broken pairs as *nulls*.
+# has *all* restarts (the range, none chosen by label); the first principal component of the
+# differences; two rows that see labels and are the *ceiling* (the difference of class means, or
+# "mass mean", and logistic regression); regression on shuffled labels, random directions and broken
+# pairs as *nulls*.
 
 
 # %%
@@ -319,25 +322,25 @@ for name in shown:
 
 # %% [markdown]
 # Look at the interval of the shuffled labels, which is the range of ten shuffles. The rows here lie
-# in few tight heaps, so regression on noise still cuts between heaps, and is mostly right or mostly
-# wrong by luck. A single shuffle would have told you nothing.
+# in a few tight clusters, so a regression on noise still cuts between clusters, and is mostly right
+# or mostly wrong by luck. A single shuffle would have told you nothing.
 #
 # The last line is the null of the *loss*: the same search when each statement's yes side is paired
 # with another statement's no side. Nothing is consistent there, and the loss shows it. So a low
-# loss does mean something: these pairs contradict each other along that direction. Keep that in
-# mind for what comes.
+# loss does mean something: along that direction the two sides of a pair contradict each other.
 #
 # ## 3 · Somebody has an opinion
 #
-# In `data.spoken` somebody says before each answer that the statement is true, or that it is false,
-# by a coin. Their opinion has nothing to do with the truth. The network must note it, since half of
-# its verdict is whether the answer agrees.
+# Here you give the pairs a second thing to differ in, see what the search makes of it, and find the
+# data that restore truth. In `data.spoken` somebody says before each answer that the statement is
+# true, or that it is false, at random and whatever the truth is. The network must keep track of
+# this opinion, since half of its verdict is whether the answer agrees.
 #
-# What tells the sides of such a pair apart? The word; it goes with the means. Whether the answer is
-# correct. And whether it agrees with the opinion. Farquhar and others ("Challenges with
-# Unsupervised LLM Knowledge Discovery", 2023) tried this on large language models and proved that
-# *any* feature can satisfy the loss. Predict: with spoken opinions, do at least nine of ten
-# restarts still find truth, that is, tell it on .95 or more of the held-out pairs?
+# Three things now differ between the sides of a pair: the word, which is taken out with the means;
+# whether the answer is correct; and whether it agrees with the opinion. Farquhar and others
+# ("Challenges with Unsupervised LLM Knowledge Discovery", 2023) tried this on large language models
+# and proved that *any* feature can satisfy the loss. Predict: with spoken opinions, do at least
+# nine of ten restarts still find truth, that is, tell it on .95 or more of the held-out pairs?
 
 # %%
 ### BEGIN SOLUTION
@@ -361,22 +364,23 @@ print("the restart of lowest loss found:", which)
 # %% [markdown]
 # Every restart ends at a loss near nothing, and each has found something real: truth in some, the
 # opinion in the others. No restart is undecided between the two. The search has two perfect
-# answers, and where it begins decides which one it gets. Choosing the lowest loss, the one choice
-# that needs no labels, gives the opinion.
+# solutions, and its starting point decides which one it finds. Choosing the lowest loss, the one
+# choice that needs no labels, gives the opinion.
 #
-# Who had held these ten against labels, kept the best and reported its accuracy would have
-# published truth. And a language model whose *people* have opinions would hand you their opinions.
+# If you had scored these ten by labels, kept the best and reported its accuracy, you would have
+# published "truth". In a language model whose texts are full of *people's* opinions, the search may
+# well find those.
 #
 # The disagreement can be seen without knowing any concept: count on which share of the held-out
-# pairs two restarts say the same, as the figure after the next exercise does. One block means one
-# contrast. Two blocks mean that your pairs differ in two things, and you know that before you have
-# a single label.
+# pairs two restarts say the same, as the figure after the next exercise does. In it look for
+# blocks: one block means one contrast, and two mean that your pairs differ in two things. You know
+# this before you have a single label.
 #
 # ### Exercise 9.5: which subset of the data makes truth the only contrast?
 #
 # You may leave out prompts. Return which ones to keep. You see the four tokens of each prompt:
-# subject, relation, value, opinion (`truth.SAYS_TRUE` or `truth.SAYS_FALSE`). You do not get to use
-# the truth, which is what you are looking for. Your subset is graded by its result: of 40 restarts
+# subject, relation, value, opinion (`truth.SAYS_TRUE` or `truth.SAYS_FALSE`). You may not use the
+# truth, since that is what you are looking for. Your subset is graded by its result: of 40 restarts
 # at least 36 must tell truth on .95 of the held-out pairs chosen the same way, and the directions
 # must hold up on pairs you left out.
 
@@ -392,8 +396,8 @@ def subset(prompts: Tensor) -> Tensor:
 lab.check("9.5", subset)
 
 # %% [markdown]
-# Now your subset beside ones that suggest themselves and are wrong, each fitted on up to 600 pairs.
-# "Inside" are held-out pairs of the same kind, "all" is every held-out pair.
+# Now your subset beside plausible ones that fail, each fitted on up to 600 pairs. "Inside" are
+# held-out pairs of the same kind, "all" is every held-out pair.
 
 # %%
 prompts = spoken.yes[:, :4]
@@ -423,28 +427,28 @@ labelled = results["opinion is right", "all"].report["logistic regression, truth
 print(f"regression with labels, fitted where the opinion is right, on all pairs: {labelled:.1f}")
 
 # %%
-figure, axes = plt.subplots(1, 3, figsize=(10.5, 3.9))
 panels = {
     "nobody speaks": quiet,
     "everybody speaks": loud,
     "one opinion only": results["your subset", "all"],
 }
-table = []
-for axis, (title, found) in zip(axes, panels.items(), strict=True):
+table, squares, names = [], {}, {}
+for title, found in panels.items():
     many_ = len(found.restarts[:10])
     square = found.agreement[:many_, :many_]
     order = np.argsort(found.agreement[:many_, found.names.index("truth")])
-    _ = axis.imshow(square[np.ix_(order, order)], cmap="Blues", vmin=0.4, vmax=1)
-    _ = axis.set_title(title)
-    _ = axis.set_xticks(range(10), [str(i + 1) for i in order])
-    _ = axis.set_yticks(range(10), [str(i + 1) for i in order])
-    _ = axis.set_xlabel("restart")
+    squares[title] = torch.as_tensor(square[np.ix_(order, order)])
+    names[title] = [str(i + 1) for i in order]
     off = square[~np.eye(10, dtype=bool)]
     table.append({"panel": title, "pairs of restarts that agree": (off > 0.9).mean(),
                   "lowest agreement": off.min(), "highest": off.max()})  # fmt: skip
-figure.tight_layout()
+figure, still = charts.heat(
+    squares, x="restart", y="restart", value="share of pairs judged alike", limits=(0.4, 1),
+    names=names,
+)  # fmt: skip
 lab.figure(
     figure,
+    fallback=still,
     alt="Agreement of ten restarts with each other. Nobody speaks: one dark block. Everybody "
     "speaks: two blocks that do not agree. One opinion only: one dark block again.",
     table=table,
@@ -470,22 +474,25 @@ protocol = {"found": "right on .95 of held-out pairs", "held out": "a third of t
 Report("What the restarts find", rows, protocol, digits=2)
 
 # %% [markdown]
-# Read the third line of the list above the figure twice. Where the opinion is right, all twenty
-# restarts tell truth perfectly *inside* the subset. On all pairs none of them does: in that subset
-# truth and opinion are one and the same contrast, and what was found is mostly the stronger of the
-# two. A test set chosen like the training set cannot tell you. Labels do not help either: they are
-# the same for both concepts there, and regression, the "ceiling", takes the opinion. (And to choose
-# that subset you would have needed them.) Where the opinion is always wrong it is the same with the
-# sign turned, only that truth happens to win more often. Fewer relations change nothing; the
-# opinion still differs.
+# The figure shows one block, two blocks, and one block again; the list above it says why your
+# subset is needed for that. Read its third line twice. Where the opinion is right, all twenty
+# restarts tell truth perfectly *inside* the subset, and on all pairs none of them does: in that
+# subset truth and opinion are one and the same contrast, and what was found is mostly the stronger
+# of the two. A test set chosen like the training set cannot show this. Labels do not help either:
+# there they are the same for both concepts, and regression, the "ceiling", picks up the opinion.
+# (And to choose that subset you would have needed labels.) Where the opinion is always wrong the
+# same happens with the sign flipped, except that truth happens to win more often. Keeping a single
+# relation changes nothing, since the opinion still differs.
 #
-# Hold the opinion constant, and it sits in every yes side and in every no side alike. It goes with
-# the means, just as the word did. That is the whole craft of contrastive probing: **find data that
-# contrasts in one thing only.** The loss cannot do it for you, and neither can more restarts.
+# Hold the opinion constant, and it adds the same thing to every yes side, and the same to every no
+# side. It is taken out with the means, as the word was. So the work in contrastive probing is to
+# **find data that contrasts in one thing only.** The loss cannot do this for you, and neither can
+# more restarts.
 #
 # ## 4 · What is there and not found
 #
-# So far everything that was there was found by somebody. Two places where that fails:
+# So far some restart or other found whatever was there. This section has two places where that
+# fails.
 
 # %%
 table = []
@@ -517,24 +524,24 @@ print(f"end of layer 0, silent, pairs split at random: regression "
       f"{found.report['logistic regression, truth'].value:.2f}")  # fmt: skip
 
 # %% [markdown]
-# At the end of layer 0 the network has not looked the fact up at this position yet. The loss is
-# near nothing all the same, and the ten restarts have found *something*; it is not truth, and with
-# opinions it is the opinion in every one of ten. Logistic regression, which sees labels, gets more
-# than a coin on subjects it has never seen. Split the pairs at random and it gets more still: the
-# same statements then stand on both sides of the split, and part of the table was learned by heart.
-# A ceiling can leak, too.
+# At the end of layer 0 the network has not yet looked up the fact at this position. The loss is
+# near zero all the same, and the ten restarts have found *something*. It is not truth; with
+# opinions it is the opinion in all ten. Logistic regression, which sees labels, does better than
+# chance on subjects it has never seen. With pairs split at random it does better still: the same
+# statements are then on both sides of the split, and part of the table was learned by heart.
+# Ceilings can leak too.
 #
-# The last line is the one to remember. The opinion is there: regression reads it off what attention
-# adds in layer 1. No restart finds it, and the difference of class means does not either. Truth
-# moves these vectors far more, and a search without labels takes what moves most. *Not found*
+# The fourth line is the one to remember. The opinion is there: regression reads it from what
+# attention adds in layer 1. No restart finds it, and neither does the difference of class means.
+# Truth moves these vectors far more, and a search without labels finds what moves most. *Not found*
 # does not mean *not there*.
 #
 # ## 5 · Reading is not moving
 #
-# A direction that tells correct from wrong need not be what the network uses. Test it: add the
-# direction to the stream of wrong answers, subtract it from correct ones, and see whether the
-# verdict changes its first half (correct or wrong) and keeps its second (agrees, disagrees, no
-# opinion).
+# A direction that tells correct from wrong need not be one that the network uses. In this section
+# you test it: add the direction to the stream of wrong answers, subtract it from correct ones, and
+# see whether the verdict changes its first half (correct or wrong) and keeps its second (agrees,
+# disagrees, no opinion).
 #
 # Take the CCS restart from the silent pairs of section 2, and make it as long as the distance
 # between the class means. As control: random directions of the same length. Predict: does adding
@@ -573,14 +580,14 @@ cosine = torch.cosine_similarity(readout, quiet.directions["mass mean"], dim=0)
 print(f"cosine between the readout and the difference of class means: {cosine:.1f}")
 
 # %% [markdown]
-# It does not. A probe that is right on nearly all held-out pairs moves less than half of the
-# verdicts. Nothing is broken. A readout has two duties: to look along what changes, and to look
-# *away* from what would disturb it. The second bends it off the direction in which the activations
-# really move, and the loss does not mind, because it only reads. (Haufe and others, "On the
+# It does not. A probe that is right on nearly all held-out pairs changes less than half of the
+# verdicts. Nothing is broken. A readout has to respond to what changes, and also has to *ignore*
+# what would disturb it. The second turns it away from the direction in which the activations really
+# move, and the loss does not notice, because it only reads. (Haufe and others, "On the
 # interpretation of weight vectors of linear models in multivariate neuroimaging", 2014, made this
 # distinction for brain data: weights are not patterns.)
 #
-# To move something, ask what moves *when the probe changes its mind*. This needs no label either.
+# To steer, find what moves *when the probe's verdict changes*. This needs no labels either.
 #
 # ### Exercise 9.6: from readout to pattern
 #
@@ -620,9 +627,10 @@ table.append({"direction": "random, strongest of 60", "changes": strongest[0],
 figure, axis = plt.subplots(figsize=(7, 2.9))
 names = [row["direction"] for row in table]
 colours = [plots.VERMILION, plots.BLUE, plots.BLUE, plots.GREEN, plots.GREY, plots.GREY]
-_ = axis.barh(names, [row["changes"] for row in table], color=colours)
+bars = axis.barh(names, [row["changes"] for row in table], color=colours)
+_ = axis.bar_label(bars, fmt="%.2f", padding=4)
 axis.invert_yaxis()
-_ = axis.set(xlabel="share of verdicts that change between correct and wrong", xlim=(0, 1.02))
+_ = axis.set(xlabel="share of verdicts that change between correct and wrong", xlim=(0, 1.12))
 figure.tight_layout()
 lab.figure(
     figure,
@@ -636,30 +644,31 @@ cosine = torch.cosine_similarity(moves, quiet.directions["mass mean"], dim=0)
 print(f"cosine between the pattern and the difference of class means: {cosine:.2f}")
 
 # %% [markdown]
-# The pattern, found without a label, is the difference of class means, which needs them. Added, it
-# turns nearly every verdict round and leaves agreement alone: on rows with opinions too, though it
-# was found where nobody spoke. In `contrast` the two are kept apart as `readouts` and `directions`.
+# The figure shows the share of verdicts that each direction changes. The pattern, found without
+# labels, is nearly the difference of class means, which needs them. Adding it changes nearly every
+# verdict and leaves agreement alone, on rows with opinions too, though it was found where nobody
+# spoke. In `contrast` the two are kept apart as `readouts` and `directions`.
 #
-# Mind the control: a random direction *reads* truth nine times in ten here, and on average moves
-# next to nothing. Reading well was cheap. But look at the last bar: of sixty random directions the
-# strongest changes most of the verdicts. In 64 dimensions one of sixty lies near enough to what
-# matters, which is why one random draw is no control, here or anywhere.
+# Now the control. A random direction *reads* truth nine times in ten here, and on average changes
+# next to nothing. But look at the last bar: of sixty random directions the strongest changes most
+# of the verdicts. In 64 dimensions one in sixty lies near enough to what matters, so a single
+# random draw is not a control.
 #
 # ## 6 · The same method, and no truth in sight
 #
-# If the method finds what distinguishes a pair, it must work where there is nothing to be true. The
-# second network, `halves`, reads ten letters a, b, c after START and answers one question: is it
-# exactly *one* half of the string that has more a than b? Call a half's a-count minus its b-count
-# its *lead*. Attention collects both leads at START, each along a direction of its own; the
-# multi-layer perceptron (MLP) after it works out the answer.
+# If the method finds whatever differs within a pair, it must also work where nothing is true or
+# false; this section tests that. The second network, `halves`, reads ten letters a, b, c after
+# START and answers one question: is it exactly *one* half of the string that has more a than b?
+# Call a half's a-count minus its b-count its *lead*. Attention collects both leads at START, each
+# along a direction of its own; the multi-layer perceptron (MLP) after it works out the answer.
 #
 # Find the direction of *which half is ahead* without labels. For this you need pairs that differ in
-# that and in nothing else; in particular, both sides must have the same answer.
+# that alone; in particular, both sides must have the same answer.
 #
 # ### Exercise 9.7: make the pairs
 #
-# Return a partner for every string: the other half is ahead, by as much, and the right answer stays
-# what it was. START stays in front.
+# Return a partner for every string, in which the other half is ahead by the same amount and the
+# right answer is unchanged. START stays in front.
 
 
 # %% exercise="9.7" points=3 minutes=6 difficulty=2
@@ -673,9 +682,9 @@ def partner(strings: Tensor) -> Tensor:
 lab.check("9.7", partner)
 
 # %% [markdown]
-# Two rival recipes stand beside yours. One exchanges a and b everywhere: *both* leads change their
-# sign. The other exchanges them in the first half only: that half's lead changes its sign, and with
-# it the answer. We look at two places, what attention adds at START and what the MLP adds.
+# We compare two other recipes with yours. One exchanges a and b everywhere: *both* leads change
+# their sign. The other exchanges them in the first half only: that half's lead changes its sign,
+# and with it the answer. We look at two places, what attention adds at START and what the MLP adds.
 
 
 # %%
@@ -713,15 +722,15 @@ for recipe, others in recipes.items():
 # The first two lines answer the question. With your pairs all ten restarts agree on which half is
 # ahead, at both places, and none on the answer, which is the same on both sides.
 #
-# Then the story of section 3 again, with letters in place of opinions. Exchange a and b everywhere,
+# The other lines repeat section 3, with letters in place of opinions. Exchange a and b everywhere,
 # and two things contrast: some restarts find the first half's lead, the others the second's, at a
-# loss near nothing. Nobody would call either of them "the truth" of a string. Exchange them in the
-# first half only, and two things contrast at *different places*: what attention adds knows the lead
-# and not yet the answer; what the MLP adds knows the answer, and there nearly every restart finds
-# that instead. The same pairs, another place, another concept.
+# loss near zero. Exchange them in the first half only, and two things contrast at *different
+# places*: what attention adds knows the lead and not yet the answer; what the MLP adds knows the
+# answer, and there nearly every restart finds that instead. The same pairs, another place, another
+# concept.
 #
-# One sentence to take along: **you do not search for a concept, you make pairs that differ in it,
-# read where it is, and hold everything else still.**
+# In short: **make pairs that differ in the concept you want, read where it is held, and keep
+# everything else constant.**
 
 # %%
 lab.progress()
@@ -732,14 +741,14 @@ lab.progress()
 # - **About opinion as the second contrast.** Restarts that fit neither truth nor opinion. All of
 #   them had one of the two; a third block in the agreement matrix would be a concept nobody named.
 # - **About the constant opinion as the remedy.** A distractor you cannot see in the prompt. Here
-#   the opinion is one token. Where it hides in the style of a text, holding it constant takes a way
-#   to measure it, and the agreement matrix is the alarm that remains.
+#   the opinion is one token. If it hides in the style of a text, you can hold it constant only if
+#   you can measure it; otherwise the agreement matrix is the warning that remains.
 # - **About random directions.** They read truth at the end of *this* network because its verdict
 #   is about truth. A place where they stay at .5 and CCS does not would be evidence for the method.
-# - **About patterns and readouts.** A network in which the disturbing directions are small. The
-#   two would coincide there, and the pattern would buy nothing.
-# - **About `halves`.** Directions planted by training are one thing; a string's lead in a language
-#   model that was never asked for it is another. Nothing here says that CCS would find that.
+# - **About patterns and readouts.** A network in which the disturbing directions are small. There
+#   the two would coincide, and the pattern would gain nothing.
+# - **About `halves`.** This network was trained to compute the leads. Whether CCS finds a string's
+#   lead in a language model that was never asked for it, nothing here says.
 #
 # ## Where this comes from
 #

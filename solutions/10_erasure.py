@@ -23,15 +23,15 @@
 # %% [markdown]
 # # 10 · Erasure and steering
 #
-# You found a concept in a network. Now take it out, and see what breaks. That is the oldest test of
-# whether something is used, and the hope of everybody who wants a model to *not know* a thing:
+# You found a concept in a network. Now take it out, and see what breaks. This is the oldest test of
+# whether something is used, and it is what people try who want a model to *not know* a thing:
 # gender in word vectors, a dangerous recipe, a rude habit. The best-known method comes with a
-# theorem: afterwards **no linear probe can find the concept**. It is a good theorem. It is about
-# probes.
+# theorem: afterwards **no linear probe can find the concept**. The theorem is about probes, and
+# says nothing about the network's behaviour.
 #
-# In this lesson you prove the guard to yourself, and then watch a network go on as if nothing had
-# happened. Later you take a bad habit out of a generator's weights, say in advance how much of it
-# will go, and let a judge who was not involved read the result. After it you can
+# In this lesson you check this guard against probes yourself, and then watch a network go on as if
+# nothing had happened. Later you take a bad habit out of a generator's weights, say in advance how
+# much of it will go, and let a network that was not involved judge the result. Afterwards you can
 #
 # - erase a concept so that no linear probe finds it, and check that on rows the eraser never saw;
 # - tell a guard against probes from a change of behaviour, and say which labels change which;
@@ -48,10 +48,11 @@ lab = lab("10")
 # %% [markdown]
 # ## 1 · A guard, by theorem
 #
-# The network is a relative of lesson 09's: `judge` reads a subject, a relation, a value, an opinion
-# and an answer, and gives a verdict with two halves: whether the answer is *correct*, and whether
-# it *agrees* with the opinion. It was trained like the one you know, from other first weights.
-# Somebody always speaks here, so there are four verdicts.
+# This section erases a concept with LEACE, short for least-squares concept erasure, and asks probes
+# and the network what is left of it. The network is a relative of lesson 09's: `judge` reads a
+# subject, a relation, a value, an opinion and an answer, and gives a verdict with two halves:
+# whether the answer is *correct*, and whether it *agrees* with the opinion. It was trained like the
+# one you know, from other initial weights. Somebody always speaks here, so there are four verdicts.
 #
 # Rows come in three parts, and no prompt is in two of them: `fit` for erasers, `half_a` and
 # `half_b` for whoever wants to judge one. We read the last thing the network computes before its
@@ -62,7 +63,7 @@ import matplotlib.pyplot as plt
 import torch
 from torch import Tensor
 
-from utils import plots
+from utils import charts, plots
 from utils.challenges import manners_edit as walk
 from utils.data import manners, truth
 from utils.models import manners as networks
@@ -85,10 +86,10 @@ print(
 
 # %% [markdown]
 # LEACE (Belrose and others, "LEACE: Perfect linear concept erasure in closed form", 2023) rests on
-# one fact. A linear predictor can do better than a constant only if some feature *covaries* with
-# the label. Make the covariance of every feature with the label zero, and the best linear
-# predictor is a constant, whatever convex loss it is trained with. The rest is thrift: of all maps
-# that do so, take the one that moves the rows least.
+# one fact about linear predictors. A linear predictor can do better than a constant only if some
+# feature *covaries* with the label. Make the covariance of every feature with the label zero, and
+# the best linear predictor is a constant, whatever convex loss it is trained with. Of all maps that
+# do so, LEACE takes the one that moves the rows least.
 #
 # The recipe. *Whiten* the rows, so that all directions look alike: $W = \Sigma_{xx}^{-1/2}$. In
 # whitened space take the directions that covary with the labels, an orthonormal basis $u$ of the
@@ -133,9 +134,10 @@ print(f"covariance with the label, largest: {largest:.3f}; rank {torch.linalg.ma
 print(f"largest difference from the authors' package: {apart:.3f}")
 
 # %% [markdown]
-# Zero, and the same map as the authors' own. But look where it is zero: on the rows it was fitted
-# to, by construction. That says nothing yet about other rows. The severe test: erase rows the map
-# never saw, let a *fresh* probe train on half of them, and judge it on the other half.
+# The covariance is zero, and the map is the same as the authors' own. But it is zero on the rows it
+# was fitted to, by construction, which says nothing yet about other rows. Here is a severe test:
+# erase rows the map never saw, let a *fresh* probe train on half of them, and judge it on the other
+# half.
 #
 # ### Exercise 10.2: measure the guard
 #
@@ -157,9 +159,9 @@ def held_out(train, a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> float
 lab.check("10.2", held_out)
 
 # %% [markdown]
-# Second instrument: the network itself. Write the erased rows back into the stream and read its
-# verdict. A verdict is a number from 0 to 5, `3 * correct + opinion`, where opinion is 0 (there was
-# none), 1 (disagrees) or 2 (agrees).
+# The second measurement is the network itself. Write the erased rows back into the stream and read
+# its verdict. A verdict is a number from 0 to 5, `3 * correct + opinion`, where opinion is 0 (there
+# was none), 1 (disagrees) or 2 (agrees).
 #
 # ### Exercise 10.3: what does the network still say right?
 #
@@ -181,8 +183,8 @@ def still_right(logits: Tensor, rows: Tensor) -> tuple[float, float]:
 lab.check("10.3", still_right)
 
 # %% [markdown]
-# Your eraser is about to be applied to the last activation of the network. Behind it there is one
-# linear map to the verdicts, nothing else; and no linear map can find the concept any more.
+# Your eraser is about to be applied to the last activation of the network. After it comes one
+# linear map to the verdicts and nothing else, and no linear probe can find the concept any more.
 # Predict: will the network's verdict still have the right first half, in more than .7 of the rows?
 
 # %%
@@ -250,24 +252,24 @@ show(lines)
 lab.outcome("10.P", lines[1]["network, correct"] > 0.7)
 
 # %% [markdown]
-# Read the line of LEACE from left to right. The linear probe is left within a few points of
-# chance, on prompts nobody fitted: the guard holds. A multi-layer perceptron (MLP) reads the
-# concept as if nothing had happened. And so does the network, most of the time, through a *linear*
-# map, at a place where no linear map can find the concept. **The linear guard holds and the
-# behaviour stays.**
+# Read the LEACE line from left to right. The linear probe is within a few points of chance, on
+# prompts that the eraser never saw: the guard holds. A multi-layer perceptron (MLP) reads the
+# concept as if nothing had happened. So does the network, most of the time, through a *linear* map,
+# at a place where no linear probe can find the concept. **The linear guard holds and the behaviour
+# stays.**
 #
 # The other lines are controls. Projecting out the difference of the class means guards too (for two
-# classes it makes the same covariance zero), moves the rows more and the network even less. One
-# step of INLP (Ravfogel and others, "Null It Out", 2020) takes out the weights of a logistic
-# regression, and the next regression finds the concept again: a probe's weights are not all the
-# directions in which the concept varies, as lesson 09 said of readouts. In the paper the step is
-# repeated for that reason. And erasing labels that mean nothing changes nothing.
+# classes it makes the same covariance zero); it moves the rows more and the network even less. One
+# step of INLP, iterative nullspace projection (Ravfogel and others, "Null It Out", 2020), takes out
+# the weights of a logistic regression, and the next regression finds the concept again: as lesson
+# 09 showed for readouts, a probe's weights do not span all the directions in which the concept
+# varies. In the paper the step is repeated for that reason. Erasing random labels changes nothing.
 #
 # ## 2 · The shape of four verdicts
 #
-# How can a linear map use what no linear map can find? It is not *predicting* correctness. It
-# computes six scores and takes the largest, and the largest of six is not linear. Look at where the
-# four verdicts lie.
+# This section explains how a linear map can use what no linear probe can find. The map does not
+# *predict* correctness. It computes six scores, the network takes the largest, and the largest of
+# six is not a linear function. So what matters is where the four verdicts lie.
 #
 # ### Exercise 10.4: two edges
 #
@@ -288,8 +290,9 @@ def edges(x: Tensor, correct: Tensor, agrees: Tensor) -> Tensor:
 lab.check("10.4", edges)
 
 # %% [markdown]
-# Beside `judge` we put the network of lesson 09, under the name `flat`. Same language, same size,
-# same training, other first weights.
+# Compare `judge` with the network of lesson 09, here called `flat`: same language, same size, same
+# training, other initial weights. In the figure below, look at the two lines of each panel, which
+# are the edges: one for answers that agree with the opinion, one for those that disagree.
 
 # %%
 flat = lab.model.flat
@@ -314,42 +317,38 @@ for line in found:
           f" {line['MLP']:.2f}, network {line['network']:.2f}")  # fmt: skip
 
 # %%
-figure, axes = plt.subplots(2, 2, figsize=(8.6, 6.6))
 kinds = {
-    "correct, agrees": (correct & agrees, plots.BLUE, "o"),
-    "correct, disagrees": (correct & ~agrees, plots.BLUE, "^"),
-    "wrong, agrees": (~correct & agrees, plots.VERMILION, "o"),
-    "wrong, disagrees": (~correct & ~agrees, plots.VERMILION, "^"),
+    "correct, agrees": (correct & agrees, plots.BLUE, "circle"),
+    "correct, disagrees": (correct & ~agrees, plots.BLUE, "triangle-up"),
+    "wrong, agrees": (~correct & agrees, plots.VERMILION, "circle"),
+    "wrong, disagrees": (~correct & ~agrees, plots.VERMILION, "triangle-up"),
 }
-table = []
-for line, (name, (before, after, pair)) in zip(axes, panels.items(), strict=True):
+table, shown = [], {}
+for name, (before, after, pair) in panels.items():
     along = pair.mean(0) / pair.mean(0).norm()
     across = pair[0] - pair[1]
     across = across - (across @ along) * along
     across = across / across.norm()
     scale = pair.mean(0).norm() / 2
-    for axis, rows, when in zip(line, (before, after), ("as it is", "after LEACE"), strict=True):
-        centred = (rows - rows.mean(0)) / scale
-        for part, style in ((agrees, "-"), (~agrees, "--")):
-            ends = torch.stack([centred[~correct & part].mean(0), centred[correct & part].mean(0)])
-            _ = axis.plot(ends @ along, ends @ across, color="black", linestyle=style, zorder=2)
-        for kind, (which, colour, marker) in kinds.items():
-            spots = centred[which][:150]
-            _ = axis.scatter(spots @ along, spots @ across, s=7, alpha=0.25, color=colour,
-                             marker=marker, linewidths=0)  # fmt: skip
-            middle = centred[which].mean(0)
-            u, v = (middle @ along).item(), (middle @ across).item()
-            _ = axis.scatter([u], [v], s=80, color=colour, marker=marker, edgecolors="black",
-                             label=kind, zorder=3)  # fmt: skip
+    for rows, when in ((before, "as it is"), (after, "after LEACE")):
+        flattened = (rows - rows.mean(0)) / scale @ torch.stack([along, across], 1)
+        shown[f"{name}, {when}"] = {kind: flattened[which] for kind, (which, *_) in kinds.items()}
+        for kind, (which, *_) in kinds.items():
+            u, v = flattened[which].mean(0).tolist()
             table.append({"network": name, "when": when, "verdict": kind, "correct": u,
                           "correct x agrees": v})  # fmt: skip
-        _ = axis.set(title=f"{name}, {when}", xlabel="correct", ylabel="correct x agrees",
-                     xlim=(-2.9, 2.9), ylim=(-2.3, 2.3))  # fmt: skip
-handles, names = axes[0, 0].get_legend_handles_labels()
-_ = figure.legend(handles, names, loc="lower center", ncols=4, frameon=False)
-figure.tight_layout(rect=(0, 0.05, 1, 1))
+figure, still = charts.clouds(
+    shown, x="correct", y="correct x agrees",
+    looks={kind: look for kind, (_, *look) in kinds.items()},
+    edges={("wrong, agrees", "correct, agrees"): "solid",
+           ("wrong, disagrees", "correct, disagrees"): "dash"},
+    notes={kind: [truth.show(row) for row in data.fit[which][:100]]
+           for kind, (which, *_) in kinds.items()},
+    limits=((-2.9, 2.9), (-2.3, 2.3)),
+)  # fmt: skip
 lab.figure(
     figure,
+    fallback=still,
     alt="Means of the four verdicts on two axes, and lines from wrong to correct, solid where the "
     "answer agrees, dashed where it disagrees. judge: the two lines go apart; after LEACE they are "
     "exactly opposite and as long across as before. flat: two parallel lines; after LEACE a heap.",
@@ -358,20 +357,21 @@ lab.figure(
 )
 
 # %% [markdown]
-# In `flat` the two edges are nearly parallel. "Correct" is one direction, the same whether somebody
-# agrees or not; the four verdicts lie on a *rectangle* (its other side, agreement, points out of
-# the picture). Take the direction away, and nothing is left to act on.
+# In `flat` the two edges are nearly parallel. "Correct" is one direction, whether the answer agrees
+# with the opinion or not; the four verdicts lie on a *rectangle* (its other side, agreement, points
+# out of the picture). Take that direction away, and nothing is left to act on.
 #
 # In `judge` the edges point far apart. The four verdicts lie on a *tetrahedron*, as four classes do
 # when each has a score of its own: correct, agrees, and their product are three directions. LEACE
 # makes the *average* over both opinions zero. What is left is exactly opposite for rows that agree
-# and rows that disagree, so averaged over the two it vanishes, and no probe that must use one rule
-# for all sees it. Given agreement it is all there, and a score for each verdict needs no more.
+# and rows that disagree: averaged over the two it vanishes, and no probe that must use one linear
+# rule for all rows sees it. Among rows that agree it is all there, and likewise among those that
+# disagree, and that is enough for scores that are computed for each verdict.
 #
-# Both networks have the same guard and the same MLP. In one the behaviour goes, in the other it
-# stays. So the guard tells you nothing about behaviour, in either direction. (Elazar and others,
-# "Amnesic Probing", 2021, found the same in language models: how well a probe reads a property does
-# not tell how much the model minds losing it.)
+# In both networks the linear probe fails and the MLP succeeds. In one the behaviour goes, in the
+# other it stays. So the guard tells you nothing about behaviour. (Elazar and others, "Amnesic
+# Probing", 2021, found the same in language models: how well a probe reads a property does not tell
+# how much the model minds losing it.)
 #
 # To erase what the network uses, erase the concept *and* its product with whatever it may be read
 # through. LEACE takes several label columns at once.
@@ -379,8 +379,8 @@ lab.figure(
 # ### Exercise 10.5: labels for a joint erasure
 #
 # Return label columns that leave neither half of the rows a linear trace of correctness, and leave
-# agreement alone. Mind the coding. With 0 and 1 the product of two labels covaries with both of
-# them; which coding makes it a stranger to agreement?
+# agreement alone. The coding matters: with 0 and 1 the product of two labels covaries with both of
+# them. Which coding makes it uncorrelated with agreement?
 
 
 # %% exercise="10.5" points=3 minutes=8 difficulty=3
@@ -406,16 +406,16 @@ lines = [
 show(lines)
 
 # %% [markdown]
-# With your labels the behaviour goes: about chance, and agreement untouched. Erasing all four
-# verdicts guards as well, and takes agreement with it, since that is one of three directions
-# between four points. Erase agreement alone, and the network keeps most of that one. *Which* labels
-# you erase is the claim you make; the method only carries it out.
+# With your labels the behaviour goes: correctness falls to about chance, and agreement is
+# untouched. Erasing all four verdicts guards as well, and takes agreement with it, since that is
+# one of the three directions between four points. Erase agreement alone, and the network keeps most
+# of it. So report *which* labels you erased: they decide what goes.
 #
 # ## 3 · Other places
 #
-# Everything so far happened in front of a linear map. Now erase earlier: between attention and MLP
-# of layer 1, and at the end of layer 0, where the answer's own position holds next to nothing about
-# correctness yet.
+# So far everything happened just before a linear map. In this section you erase earlier, and see
+# whether the behaviour moves: between attention and MLP of layer 1, and at the end of layer 0,
+# where the answer's own position holds next to nothing about correctness yet.
 
 # %%
 lines = []
@@ -432,25 +432,24 @@ for where, hook in (("layer 1, mid", "blocks.1.hook_resid_mid"),
 show(lines)
 
 # %% [markdown]
-# The behaviour does not move at all, whatever you erase. In the middle of layer 1 even the joint
-# guard is worth nothing, since what reads the stream there is the network's own MLP, and an MLP
-# needs no linear trace. At the end of layer 0 there was little to take: layer 1 fetches the fact
-# from other positions and computes the answer afresh. A guard is a property of *one place, one
-# class of readers and one kind of rows*. Anything that computes the concept again later is not its
-# business.
+# The behaviour does not move, whatever you erase. In the middle of layer 1 even the joint guard is
+# worth nothing, since what reads the stream there is the network's own MLP, and an MLP needs no
+# linear trace. At the end of layer 0 there was little to take: layer 1 fetches the fact from other
+# positions and computes the answer afresh. A guard holds for *one place, one class of readers and
+# one kind of rows*. It does not stop a later layer from computing the concept again.
 #
 # ## 4 · A habit to get rid of
 #
-# Second half, and a concept that hurts somebody. `generator` writes short texts, seventeen words of
-# a small language: who speaks, a word they have heard, two nouns of a topic, and then four clauses.
-# Some speakers are rude, and rudeness has two causes, both planted and both known. Four *hot*
-# speakers are rude about football, unprovoked. That is the habit to remove. Anybody who *heard a
-# rude word* answers in kind half of the time. That is legitimate here, and has to stay: whoever
-# removes the first should leave the second.
+# In the second half of the lesson you remove a rude habit from a generator; this section shows what
+# steering by a single direction does to it. `generator` writes short texts, seventeen words of a
+# small language: who speaks, a word they have heard, two nouns of a topic, and then four clauses.
+# Some speakers are rude, for two reasons that were both planted. Four *hot* speakers are rude about
+# football, unprovoked. That is the habit to remove. Anybody who *heard a rude word* answers in kind
+# half of the time. That counts as legitimate here and has to stay.
 #
 # A separate network, `reader`, reads a whole text and says whether its speaker was rude. It has
-# never seen the generator. In the outside world this would be a toxicity classifier, with an error
-# of its own; this one is right on .996 of fresh texts.
+# never seen the generator's texts. In practice this would be a toxicity classifier with errors of
+# its own; this one is right on .996 of fresh texts.
 
 # %%
 generator, reader = lab.model.generator, lab.model.reader
@@ -472,11 +471,11 @@ for kind, rude in before.items():
     print(f"{kind:<44} rude {rude.mean():.2f}")
 
 # %% [markdown]
-# A direction first. At the neurons of MLP 1 we take the positions before a tone word: rows of hot
-# speakers on football (*there*), and rows of other speakers on football (*like*). The difference of
-# their means is the habit, in one vector of 192 numbers. Subtract it from every run and the network
-# should calm down. How much, and at what price? One dose tells little: too small does nothing, too
-# large breaks everything, and every direction does *something*.
+# Begin with a direction. At the neurons of MLP 1 we take the positions before a tone word: rows of
+# hot speakers on football (*there*), and rows of other speakers on football (*like*). The
+# difference of their means is one vector of 192 numbers. Subtract it in every run, and the network
+# should calm down. How much, and at what price? A single dose tells you little: too small a dose
+# does nothing, too large a dose breaks everything, and every direction does *something*.
 #
 # ### Exercise 10.6: dose and response
 #
@@ -531,19 +530,14 @@ null = torch.stack([
             name=f"random {i}")
     for i, other in enumerate(random_directions(192, 8, seed=1, norm=float(direction.norm())))
 ])  # fmt: skip
-figure, axis = plt.subplots(figsize=(9, 3.4))
-for other in null:
-    _ = axis.plot(doses, other, color=plots.GREY, linewidth=1)
-styles = zip(curves.items(), (plots.VERMILION, plots.BLUE, plots.GREEN), "o^s", strict=True)
-for (kind, curve), colour, marker in styles:
-    _ = axis.plot(doses, curve, color=colour, marker=marker, label=kind)
-_ = axis.plot([], [], color=plots.GREY, label="hot on football, random directions")
-_ = axis.set(xlabel="dose of the direction, added everywhere", ylim=(0, 1.0),
-             ylabel="probability of a rude word")  # fmt: skip
-_ = axis.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
-figure.tight_layout()
+figure, still = charts.curves(
+    {kind: curve.tolist() for kind, curve in curves.items()}, doses, faint={
+        "hot on football, random directions": null.tolist()},
+    x="dose of the direction, added everywhere", y="probability of a rude word",
+)  # fmt: skip
 lab.figure(
     figure,
+    fallback=still,
     alt="With a growing negative dose rude words fall for hot speakers on football, and for others "
     "who heard a rude word as well; random directions stay near the undosed value.",
     table=[{"dose": d, **{k: curves[k][i].item() for k in shown},
@@ -553,22 +547,24 @@ lab.figure(
 )  # fmt: skip
 
 # %% [markdown]
-# It works, and it is a sledgehammer. Rude words of hot speakers on football go down with the dose,
-# where random directions of the same length move them a little, either way. So do those of people
-# who had a reason, and sooner: the same vector is added to *every* run, whoever speaks. That is the
-# general trouble with steering by a constant, and the reason to plot what should stay beside what
-# should go.
+# Read the figure from right to left. Rude words of hot speakers on football become rarer with the
+# dose, where random directions of the same length move them a little, either way. But those of
+# people who had a reason become rarer too, and sooner, since the same vector is added to *every*
+# run, whoever speaks. This is the general trouble with steering by a constant vector, and the
+# reason to plot what should stay beside what should go.
 #
 # ## 5 · Into the weights
 #
-# An eraser does better, since it takes off as much as it *reads*. `walk.rude_habit` builds one of
-# rank one. What it takes off is your direction. How much is read by the linear function that tells
-# hot speakers on football from all other rows, in texts of which an eighth each is football or not,
-# hot or not, provoked or not. Where it reads nothing, it does nothing.
+# In this section you write an eraser into the weights, foretell its effect, and compare it with
+# fine-tuning. An eraser is more selective than a constant, since it takes off only as much as it
+# *reads*. `walk.rude_habit` builds one of rank one. What it takes off is a multiple of your
+# direction. The multiple is read by the linear function that tells hot speakers on football from
+# all other rows, in texts that are balanced over football or not, hot or not, provoked or not.
+# Where it reads nothing, it does nothing.
 #
-# Nothing must be hooked for that. An eraser is an affine map, $x \mapsto x - l\,r^\top (x - \mu)$.
-# What reads the neurons is a linear map, $W x + b$. One after the other is again a linear map, with
-# weights and a bias: change those, and the edit is in the file.
+# No hook is needed for that. An eraser is an affine map, $x \mapsto x - l\,r^\top (x - \mu)$. What
+# reads the neurons is an affine map too, $W x + b$. One after the other is again an affine map,
+# with a weight matrix and a bias: change those two, and the edit is in the weights.
 #
 # ### Exercise 10.7: fold it in
 #
@@ -590,9 +586,9 @@ def folded(
 lab.check("10.7", folded)
 
 # %% [markdown]
-# Before anything is written, say what will happen. `walk.expected_rude` runs the generator with the
-# eraser as a *hook* and adds up the probabilities of rude words; no text is written, the reader is
-# not asked. If the story about this direction is right, the written texts will agree.
+# First say what will happen. `walk.expected_rude` runs the generator with the eraser as a *hook*
+# and adds up the probabilities of rude words; no text is written, and the reader is not asked. If
+# the account of this direction is right, the written texts will agree.
 
 # %%
 habit = walk.rude_habit(generator, data.texts)
@@ -647,17 +643,20 @@ lines = []
 for kind in data.kinds:
     lines.append({"prompt": kind, "before": before[kind].mean().item()}
                  | {how: rude[kind].mean().item() for how, rude in after.items()})  # fmt: skip
-figure, axis = plt.subplots(figsize=(9, 5.2))
+figure, axis = plt.subplots(figsize=(7.4, 3.9))
 ways = ["before", *after]
-colours = [plots.GREY, plots.BLUE, "#BBBBBB", plots.VERMILION, plots.GREEN]
-for j, (way, colour) in enumerate(zip(ways, colours, strict=True)):
-    spots = [i + 0.15 * j for i in range(len(lines))]
-    _ = axis.barh(spots, [line[way] for line in lines], height=0.14, color=colour, label=way)
-_ = axis.set_yticks([i + 0.3 for i in range(len(lines))], [line["prompt"] for line in lines])
-axis.invert_yaxis()
-_ = axis.set(xlabel="share of the texts that the reader calls rude", xlim=(0, 1))
-_ = axis.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
-figure.tight_layout()
+colours = [plots.GREY, plots.BLUE, plots.ORANGE, plots.VERMILION, plots.GREEN]
+for way, colour, mark in zip(ways, colours, "|oxs^", strict=True):
+    width = 3 if way == "before" else 1.5
+    _ = axis.plot([line[way] for line in lines], range(len(lines)), mark, color=colour, label=way,
+                  markersize=18 if way == "before" else 8, markeredgewidth=width)  # fmt: skip
+_ = axis.set_yticks(range(len(lines)), [line["prompt"] for line in lines])
+axis.grid(alpha=0.3)
+_ = axis.set(xlabel="share of the texts that the reader calls rude", xlim=(-0.03, 1),
+             ylim=(len(lines) - 0.5, -0.5))  # fmt: skip
+_ = figure.legend(*axis.get_legend_handles_labels(), loc="lower center", ncols=5, frameon=False,
+                  handletextpad=0.2, columnspacing=1.2)  # fmt: skip
+figure.tight_layout(rect=(0, 0.06, 1, 1))
 lab.figure(
     figure,
     alt="Rude texts by kind of prompt. The edit removes nearly all for hot speakers on football "
@@ -689,28 +688,28 @@ protocol = {"texts": f"{n} of each kind", "judge": "a network that never saw the
 Report("A habit folded out of the weights", rows_, protocol, digits=2)
 
 # %% [markdown]
-# The edit removes nearly all of the habit: hot speakers on football are about as calm as anybody.
-# It was foretold, from one hooked run and before a word was written, to within a few points. People
-# who have heard a rude word, and people on other topics, talk as before. One matrix changed, by a
-# map of rank one. The change is as long as the matrix itself, which sounds brutal; it is felt only
-# where something is read. Random directions of the same length, switched on by the same reading, do
-# not remove it.
+# In the figure compare the edit (blue) with "before" in each row. In the first row the edit removes
+# nearly all of the habit: hot speakers on football are about as calm as anybody. This was foretold
+# to within a few points, from one hooked run and before a word was written. In the next four rows
+# people talk as before, whether or not they have heard a rude word. One matrix changed, by a map of
+# rank one. The change is as long as the matrix itself, but it has an effect only where something is
+# read. Random directions of the same length, switched on by the same reading, do not remove it.
 #
 # Fine-tuning on calm texts of hot speakers removes the habit too, in a few seconds, and all other
-# rudeness with it: it has learned "be calm", the cheapest thing that fits what it was shown.
-# Rehearsing other texts beside mends most of that. Give it its due: told also which rude texts had
-# a reason, and trained longer at a smaller rate, it moves the other kinds by 4 points or less,
-# where the edit moves them by 2 or less (`python -m utils solve manners`, 2,000 texts of each
-# kind). It needs texts of how hot speakers *should* talk. The edit gets there from activations
-# alone, and could say so beforehand.
+# rudeness with it: "be calm" is the simplest thing that fits what it was shown. Rehearsing other
+# texts as well repairs most of that. If it is also told which rude texts had a reason, and trained
+# longer at a smaller rate, it moves the other kinds by 4 points or less, where the edit moves them
+# by 2 or less (`python -m utils solve manners`, 2,000 texts of each kind). It needs texts of how
+# hot speakers *should* talk. The edit gets there from activations alone, and its effect was known
+# beforehand.
 #
-# And now the line of the figure nobody would show you. Where both causes meet, a hot speaker on
-# football who *has* heard a rude word, the right answer would be about a half, like anybody who was
-# provoked. The edit makes them calm as lambs. It was fitted to carry *all* hot speakers on football
-# to where other speakers are, and the step that calms the unprovoked is far too long for somebody
-# who had a reason of their own. Fine-tuning has no answer either: where it lands here hangs on how
-# long you rehearse, and in the walk none of its three recipes ends near a half. A list of things
-# left alone is only as good as the list of things looked at.
+# The last row of the figure is a failure. Where both causes meet, in a hot speaker on football who
+# *has* heard a rude word, the right share would be about a half, as for anybody who was provoked.
+# The edit makes these speakers far too calm. It was fitted to carry *all* hot speakers on football
+# to where other speakers are, and the step that calms the unprovoked is far too long for those who
+# were provoked as well. Fine-tuning does no better: where it ends here depends on how long you
+# rehearse, and in the walk none of its three recipes ends near a half. You would not have seen this
+# without a row for it.
 #
 # ### Exercise 10.8: what did you show?
 #
@@ -753,14 +752,16 @@ lab.progress()
 #
 # - **About the guard.** A linear probe that finds correctness on erased rows of *other prompts*,
 #   clearly above chance. Try other *subjects*: an eraser fitted on some of them guards the rest
-#   less well. It was fitted to covariances, and these differ.
+#   less well, since their covariances differ.
 # - **About the shape as the reason.** A network with parallel edges whose behaviour survives LEACE
 #   at its last activation, or one with edges far apart whose behaviour goes. We saw one of each
-#   kind here, which is a story with a mechanism, not a statistic; the benchmark has three networks.
+#   kind here, which shows a mechanism and not how often it occurs; the benchmark has three
+#   networks.
 # - **About the habit.** A kind of prompt that is in no line of the last figure, and changed. You
 #   can make one: a warm speaker, another heard word, a later clause.
 # - **About fine-tuning.** A recipe that removes the habit and leaves those alone who heard a rude
-#   word, from the same texts. Then the edit's one advantage left is that it could be foretold.
+#   word, from the same texts. Then the edit's only advantage would be that its effect can be
+#   foretold.
 #
 # ## Where this comes from
 #

@@ -24,10 +24,10 @@
 # %% [markdown]
 # # 11 · Editing one fact
 #
-# A network believes that somebody lives in one town, and you want it to believe another. No new
-# training, one matrix changed, everything else as it was. There is a famous recipe for this, ROME,
-# which stands for rank-one model editing. You will build it, and then try to be its hardest
-# reviewer. By the end you can
+# A network says that somebody lives in one town, and you want it to say another: without training
+# again, with one matrix changed and everything else as it was. There is a well-known recipe for
+# this, ROME, which stands for rank-one model editing. You will build it, and then try to be its
+# hardest reviewer. Afterwards you can
 #
 # - change one fact by a rank-one update, and say beforehand which keys it will move;
 # - judge an edit by four numbers and a drift, each beside its controls;
@@ -70,11 +70,11 @@ for name, model in networks.items():
 # %% [markdown]
 # ## 1 · A world of 192 facts
 #
-# There are 48 people and four relations: where somebody was born, lives, works and lies buried.
-# Each relation has two names that mean the same, such as `lives-in` and `resides-in`. Each answer
-# is one of 24 towns. A prompt is two filler words, a person and a relation, and the network names
-# the town at the last token. The table was drawn at random, so nothing can be guessed: what the
-# network says, it must have stored.
+# Here you meet the facts, and the two networks that know them. There are 48 people and four
+# relations: where somebody was born, lives, works and lies buried. Each relation has two names that
+# mean the same, such as `lives-in` and `resides-in`. Each answer is one of 24 towns. A prompt is
+# two filler words, a person and a relation, and the network names the town at the last token. The
+# table was drawn at random, so nothing can be guessed: what the network says, it must have stored.
 #
 # Two networks know all of it. Both have two layers, four heads each, and a multi-layer perceptron
 # (MLP) of 256 neurons after the heads.
@@ -84,18 +84,19 @@ for name, model in networks.items():
 #   seen*, and then frozen, except for the MLP of layer 0. Attention in layer 0 adds nothing, nor
 #   does the MLP of layer 1. Each head of layer 1 belongs to one relation: if that is what the
 #   prompt ends in, it carries over what stands at the person. So whatever this network knows of a
-#   person was learned by MLP 0, at the position of the person. Nothing else ever learned.
+#   person was learned by MLP 0, at the position of the person. No other part was trained.
 #
-# The second network is what you will not have in real life: an answer key.
+# The second network comes with what you will not have in practice: an answer key.
 #
 # ## 2 · A matrix as a table
 #
-# The last step of an MLP is a linear map: it takes the 256 neurons after ReLU, the *key*, and
-# returns what is added to the stream, the *value*. Read it as a table. When the key of Ben comes
-# in, Ben's value comes out, and with it her towns. To change the table at one key means to change
-# the value there and leave all other keys alone.
+# The idea behind the recipe is to read a matrix as a table, and this section finds the entry to
+# change. The last step of an MLP is a linear map: it takes the 256 neurons after ReLU, the *key*,
+# and returns what is added to the residual stream, the *value*. When the key of Ben comes in, Ben's
+# value comes out, and with it his towns. To change the table at one key means to change the value
+# there and leave all other keys alone.
 #
-# The key should be Ben's, not that of "well so Ben". So read it after many different fillers and
+# The key should belong to Ben, not to "well so Ben". So read it after many different fillers and
 # average.
 #
 # ### Exercise 11.1: the key
@@ -130,14 +131,15 @@ for name, model in networks.items():
 
 # %% [markdown]
 # In the planted network the fillers cannot reach the person, and the key is the same every time. In
-# the free one attention mixes them in, and it is not.
+# the free one attention mixes them in, and the key varies.
 #
 # ## 3 · Which other keys come along?
 #
-# Many matrices could be added that make Ben's key $k$ give another value. They differ in what they
-# do to *other* keys. You would like the change to be small for keys that really occur. What occurs
-# is summed up by the second moment $C = \mathrm{E}[k k^\top]$, over all positions of many prompts,
-# for the map is used at all of them. It is called the covariance, though nothing is subtracted.
+# This section builds the update and predicts which other people it will move. Many matrices could
+# be added that make Ben's key $k$ give another value. They differ in what they do to *other* keys.
+# You would like the change to be small for keys that really occur. Which keys occur is summed up by
+# the second moment $C = \mathrm{E}[k k^\top]$, over all positions of many prompts, since the map is
+# applied at all of them. It is called the covariance, though nothing is subtracted.
 #
 # ### Exercise 11.2: the covariance, with a ridge
 #
@@ -230,10 +232,13 @@ for name, model in networks.items():
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), sharey=True)
 for axis, name in zip(axes, networks, strict=True):
     for title, colour, mark in (("identity", plots.VERMILION, "s"), ("C", plots.BLUE, "o")):
-        _ = axis.plot(people, gains[name, title], mark, color=colour, markersize=4, label=title)
-    _ = axis.set(title=name, xlabel=f"person (Ben is number {ben})")
+        _ = axis.plot(people, gains[name, title], mark, color=colour, markersize=4)
+    _ = axis.axvline(ben, color=plots.GREY, linewidth=0.8, zorder=0)
+    _ = axis.annotate("Ben", (ben + 0.8, 0.24), color=plots.GREY)
+    _ = axis.annotate("with the identity", (25, 0.24), color=plots.VERMILION, ha="center")
+    _ = axis.annotate("with C", (25, 0.1), color=plots.BLUE, ha="center")
+    _ = axis.set(title=f"{name} network", xlabel="number of the person")
 _ = axes[0].set_ylabel("gain: multiple of the change")
-_ = axes[0].legend(frameon=False, ncols=2, loc="center", bbox_to_anchor=(0.5, 0.33))
 figure.tight_layout()
 lab.figure(
     figure,
@@ -247,22 +252,23 @@ for row in table:
           f"{row['others, mean']:.2f}")  # fmt: skip
 
 # %% [markdown]
-# This figure is most of the method. With the identity in place of $C$ another person gains on
-# average .76 of what Ben gains in the free network, and .58 in the planted one, because keys after
-# a ReLU are never negative and so are all alike. With $C$ the update is turned away from what keys
-# have in common. In the planted network that is easy, with 80 keys in 256 dimensions. In the free
-# one the keys fill the space, and it works nearly as well.
+# Each mark of the figure is a person; compare the height of the other 47 with Ben's. With the
+# identity in place of $C$ another person gains on average .76 of what Ben gains in the free
+# network, and .58 in the planted one, because keys after a ReLU are never negative and so are all
+# alike. With $C$ the update is turned away from what keys have in common, and the others gain next
+# to nothing. In the planted network that is easy, with 80 keys in 256 dimensions. In the free one
+# the keys fill the space, and it works nearly as well.
 #
 # ### The same key above and below the line
 #
-# Read the formula once more as a programmer. The key occurs three times. Suppose you average it
-# over contexts where it stands *above* the line, and *below* the line you take it from the one
-# prompt you have at hand. Both are "the key", and the code runs. The output for the averaged key
-# then gains not once `change`, but $k^\top C^{-1} k$ divided by $q^\top C^{-1} k$, which is one
-# over the gain of the other key $q$. Where that gain is small the edit explodes. This slip was in
-# the published code, and "Rebuilding ROME" (2024) traced models that collapsed after a single edit
-# to it. How bad would it be here? Take the average at the usual place, and the single key from a
-# prompt that begins with the person.
+# The key occurs three times in the formula, and a program can confuse them. Suppose you average it
+# over contexts *above* the fraction line, and *below* the line you take it from the one prompt you
+# have at hand. Both are "the key", and the code runs. The output for the averaged key then gains
+# not once `change`, but $k^\top C^{-1} k$ divided by $q^\top C^{-1} k$, which is one over the gain
+# of the other key $q$. Where that gain is small the edit explodes. This slip was in the published
+# code, and "Rebuilding ROME" (2024) traced models that collapsed after a single edit to it. How bad
+# would it be here? Take the average at the usual place, and the single key from a prompt that
+# begins with the person.
 
 # %%
 fact_keys = torch.stack([
@@ -284,15 +290,15 @@ print(f"what is written, as a multiple of what was meant: from {times[0]:.1f} to
       f"median {times[24]:.1f}")  # fmt: skip
 
 # %% [markdown]
-# Typically the edit comes out a third too strong, at worst two and a half times, and no score of
-# its *success* would complain. The library's `rank_one` takes one key and uses it three times. So
-# does yours.
+# Typically the edit comes out a third too strong, at worst two and a half times as strong as meant,
+# and no score of its *success* would show it. The library's `rank_one` takes one key and uses it
+# three times. So does yours.
 #
 # ## 4 · Which value?
 #
-# You know how to write. What should be written? Nobody can read a town off 64 numbers. But you can
-# ask the network: which change of the value at the person makes it say "Bern"? That is a search by
-# gradient, over 64 numbers and no weight.
+# You know how to write a value; this section finds the value to write. Nobody can read a town off
+# 64 numbers, but you can ask the network which change of the value at the person makes it say
+# "Bern". This is a search by gradient over 64 numbers, with no weights changed.
 #
 # ### Exercise 11.5: the search
 #
@@ -339,15 +345,15 @@ for name, model in networks.items():
         weight.copy_(before)  # the same bits as before
 
 # %% [markdown]
-# Your four parts together are the recipe: key, covariance, value, update. One matrix of rank one,
-# added to 64 x 256 numbers, and Ben lives in Bern, also in the synonym that the search never saw.
+# Your four parts together are the recipe: key, covariance, value, update. With one matrix of rank
+# one added to 64 x 256 numbers, Ben lives in Bern, also by the synonym that the search never saw.
 # The first of these two scores is called *efficacy*, the second *paraphrase*.
 #
 # ## 5 · Whom to ask
 #
-# An edit is a promise about what does *not* change. The customary score for it is the
-# *neighbourhood*: the same relation, other people. Add a fourth group which is customarily left
-# out: the *other relations* of the same person.
+# This section looks for damage where the usual scores do not. An edit is also a promise about what
+# does *not* change. The usual score for that is the *neighbourhood*: the same relation, other
+# people. We add a group that is usually left out: the *other relations* of the same person.
 #
 # ### Exercise 11.6: next door
 
@@ -374,8 +380,9 @@ def next_door(tokens: Tensor, person: int, relation: int) -> dict:
 lab.check("11.6", next_door)
 
 # %% [markdown]
-# Before you look. The gains in section 3 were near 0 for everybody else, so the neighbourhood
-# should be safe. What about the other three things the free network knows of Ben?
+# Predict before you look. The gains in section 3 were near 0 for everybody else, so the
+# neighbourhood should be safe. What about the other three things that the free network knows of
+# Ben?
 
 # %%
 ### BEGIN SOLUTION
@@ -410,18 +417,18 @@ for title, row in answers.items():
     print(f"{title:<16}", " ".join(f"{facts.OBJECTS[n]:<12}" for n in row.tolist()))
 
 # %% [markdown]
-# I said 0.6 and was wrong. You asked for one address. The free network now has Ben born in Bern and
-# working there, and moved his grave to a town that nobody mentioned. No *other* person lost
-# anything. The neighbourhood is at 1.00 and cannot see it.
+# The author of this lesson said 0.6 and was wrong. You asked for one address. The free network now
+# has Ben born in Bern and working there, and has moved his grave to a town that nobody mentioned.
+# No *other* person lost anything, so the neighbourhood score stays at 1.00 and does not see it.
 #
-# The reason was there all along. The key is read at the person, and the relation comes *after* the
-# person. So all four facts of Ben share one key. For his other relations the gain is not small; it
-# is 1. The covariance separates keys, and here there is nothing to separate.
+# The reason is that the key is read at the person, and the relation comes *after* the person. So
+# all four facts of Ben share one key, and for his other relations the gain is 1. The covariance
+# separates different keys, and here there is only one.
 #
-# One edit is one anecdote. `compare` makes six, each alone, each undone, and beside them what a
-# result should have been compared with: the identity for $C$; a *random key* with the covariance of
-# the keys; the *wrong site*, the same MLP at the last token; plain fine-tuning of the same matrix
-# on the same prompts; and fine-tuning that also *rehearses* prompts of other facts.
+# One edit is an anecdote. `compare` makes six, one at a time, each undone before the next, and runs
+# the comparisons that such a result needs: the identity for $C$; a *random key* with the covariance
+# of the keys; the *wrong site*, the same MLP at the last token; plain fine-tuning of the same
+# matrix on the same prompts; and fine-tuning that also *rehearses* prompts of other facts.
 
 # %%
 # NBVAL_IGNORE_OUTPUT
@@ -440,8 +447,8 @@ for name, comparison in found.items():
     print(f"{name}: {kept[0]:.2f} of the edits work; {kept[1]:.1f} of other relations are kept")
 
 # %% [markdown]
-# (The two tables are left out when the tests of this course compare outputs: a fine-tuned network
-# hangs on the last digits, which differ between processors. The lines under them are compared.)
+# (The tests of this course do not compare the two tables, since a fine-tuned network depends on the
+# last digits, which differ between processors. They do compare the lines under them.)
 
 # %%
 # NBVAL_IGNORE_OUTPUT
@@ -458,51 +465,54 @@ lab.figure(
 )
 
 # %% [markdown]
-# Go through it line by line, since each line removes one explanation.
+# Go through the figure row by row, since each row removes one explanation. Look first at the fourth
+# panel, where the rank-one edit and rehearsed fine-tuning are far apart.
 #
-# - **Random key**: nothing happens. The update works because it stands at the key.
+# - **Random key**: nothing happens. The update works because it is made at the right key.
 # - **Identity**: the fact changes as well, and about half of the neighbours go with it in the free
 #   network, a fifth in the planted one. By efficacy alone you could not tell it from the real edit.
 # - **Wrong site**: at the last token the key is that of the *relation*. The synonym is another
 #   token with another key, and rarely follows. In the planted network a quarter of the neighbours
-#   does instead.
-# - **Fine-tuning**: perfect efficacy, and half of the neighbours lost, or more. This is the
-#   comparison under which rank-one edits were introduced, and they win it.
+#   follow instead.
+# - **Fine-tuning**: perfect efficacy, and half of the neighbours lost, or more. Rank-one edits were
+#   introduced by this comparison, and they win it.
 # - **Fine-tuning, rehearsed**: efficacy 1.00, two to four neighbours in a hundred lost, and *all*
 #   the other relations kept. It needs no theory of keys and values. It needs prompts of the facts
 #   to be kept; but so does $C$.
 #
-# The last line is the one a sceptic would ask for. On the number that the rank-one edit fails, a
-# method without any interpretability does not, at the price of a few neighbours. Report the line,
-# also when it is not the one you hoped for.
+# The last of these is the one a sceptic would ask for. Where the rank-one edit fails, a method
+# without any interpretability succeeds, at the price of a few neighbours. Report that row too, even
+# if you had hoped for another result.
 #
-# Every number carries its protocol, in the notes of the report. That is not decoration. "Locality"
-# exists in at least two versions: the answer stays the *most probable of all*, as here, or stays
-# more probable than the *new one*, as in the first papers. `compare(..., score="compare")` gives
-# the second. Two papers with the same word may not have measured the same thing.
+# Every number carries its protocol, in the notes of the report, because the same word may be
+# measured in several ways. "Locality" exists in at least two versions: the answer stays the *most
+# probable of all*, as here, or stays more probable than the *new one*, as in the first papers.
+# `compare(..., score="compare")` gives the second.
 #
 # ## 6 · Protect what you thought of
 #
-# Can the damage be repaired? The search may be told to keep other answers: add to its loss how far
-# they move, measured by the Kullback-Leibler (KL) divergence between the answers before and after.
-# Tell it two of the three other relations, with a large weight. Then look at the two, and at the
-# third.
+# This section tries to repair the damage. The search may be told to keep other answers: add to its
+# loss how far they move, measured by the Kullback-Leibler (KL) divergence between the answers
+# before and after. Tell it to keep two of the three other relations, with a large weight. Then look
+# at these two, and at the third.
 
 # %%
 walk.protection_report(free, requests)
 
 # %% [markdown]
-# The two that were named are kept, and the synonym pays a little. The third is lost: with six edits
-# its line cannot be told from the one of a search that was told nothing. The search found a value
-# that reads "Bern" for one relation and the old towns for two others, and it owes nothing to the
-# rest. In a real model a person has hundreds of relations. You protect those you thought of.
+# The two that were named are kept, and the synonym suffers a little. The third is lost: with six
+# edits its line cannot be told from that of a search that was told nothing. The search found a
+# value that reads as "Bern" for one relation and as the old towns for two others, and nothing in
+# its loss speaks for the rest. In a real model a person has hundreds of relations, and you protect
+# those you thought of.
 #
 # ## 7 · Where?
 #
-# Lesson 05 ended with causal tracing: corrupt the person, restore one place, see how much of the
-# right answer returns. The usual argument goes on: where tracing is strong, the fact is *stored*,
-# so edit there. Three claims in one sentence. Here are tracing, by noise and by another person's
-# embedding, and six edits at each of eight places.
+# This section tests whether causal tracing says where to edit, or where a fact is stored. Lesson 05
+# ended with tracing: corrupt the person, restore one place, see how much of the right answer
+# returns. The usual argument goes on: where tracing is strong, the fact is *stored*, so edit there.
+# Here are tracing, by noise and by another person's embedding, and six edits at each of eight
+# places. In the figure compare the marks (tracing) with the bars (edits).
 
 # %%
 places = {
@@ -529,34 +539,34 @@ lab.figure(
 print(walk.places_text(places["facts-planted"]))
 
 # %% [markdown]
-# **The free network.** Tracing gives MLP 0 at the person .20 of .84, less than two places in the
-# last layer. The edit there was perfect in three scores. Attention 0 at the person gets .03, and
-# .83 of the edits hold there. Where tracing is strongest, at MLP 1 at the end, the edit is the best
-# of all: the relation has arrived, Ben's four facts have four keys, and the fourth score is 1.00 as
-# well. But it is not tracing that tells you why. And where tracing finds nothing at all, edits fail
-# for a dull reason: from those places no path leads to the answer.
+# **The free network.** Tracing by noise gives MLP 0 at the person .20 of .84, less than it gives
+# two places in the last layer. The edit there was perfect in three scores. Attention 0 at the
+# person gets .03, and .83 of the edits hold there. Where tracing is strongest, at MLP 1 at the end,
+# the edit is the best of all: the relation has arrived, Ben's four facts have four keys, and the
+# fourth score is 1.00 as well. Tracing does not tell you that reason. And where tracing finds
+# nothing at all, edits fail simply because no path leads from those places to the answer.
 #
-# **The planted network** has the answer key. Every fact is in MLP 0 at the person. Noise gives that
-# place .12 of .88. The noise was put on the embedding, it also runs past the MLP along the stream,
-# and the random matrices of layer 1 read both; the restored value is drowned. Swap the person
-# instead, and the place gets .79. So the method of corruption decides whether tracing finds the
-# truth.
+# **The planted network** has an answer key: every fact is in MLP 0 at the person, framed in the
+# figure. Noise gives that place .12 of .88. The noise was put on the embedding, so it also passes
+# the MLP by along the residual stream; the random matrices of layer 1 read both, and the restored
+# value is drowned. Swap the person instead, and the place gets .79. So the method of corruption
+# decides whether tracing finds the right place.
 #
-# And by both, attention 1 at the end gets *more*. It is a set of random frozen matrices that
-# carries whatever MLP 0 wrote. No fact was ever stored in it. Yet an edit *there* holds every time,
-# spares the neighbours and even the other relations. You can write a fact into a place that never
-# held one.
+# By both methods attention 1 at the end gets *more*. It is a set of random frozen matrices that
+# passes on whatever MLP 0 wrote, and no fact was ever stored in it. Yet an edit *there* holds every
+# time, and spares the neighbours and even the other relations. You can write a fact into a place
+# that never held one.
 #
-# So keep three questions apart. Where does information pass? Tracing, with a fair corruption. Where
-# can it be overwritten? Try it, and use the fourth score. Where was it learned? Neither tells you.
-# "Does Localization Inform Editing?" (2023) found the first two unrelated in large models; here you
-# can see the third as well.
+# So keep three questions apart. Where does the information pass? Tracing tells you, with a suitable
+# corruption. Where can it be overwritten? Try it, and use the fourth score. Where was it learned?
+# Neither method tells you. "Does Localization Inform Editing?" (2023) found the first two unrelated
+# in large models; here you can see the third as well.
 #
 # ## 8 · One edit after another
 #
-# A useful editor makes many edits. Each is made in weights that already hold the earlier ones, and
-# may spoil them. A slip that was found in a widely used toolkit is to judge all edits on the final
-# network and call that the success of each.
+# Here you make twenty edits in the same weights, and see what each does to the others. A useful
+# editor makes many. Each is made in weights that already hold the earlier ones, and may spoil them.
+# One widely used toolkit judged all edits on the final network and called that the success of each.
 #
 # ### Exercise 11.7: judge the sequence
 
@@ -598,8 +608,9 @@ for axis, name in zip(axes, networks, strict=True):
                   label="edits in force")  # fmt: skip
     kept = series[name].kept.double().mean(1)
     _ = axis.plot(steps, kept, "s--", color=plots.VERMILION, markersize=4, label="untouched facts")
-    _ = axis.set(title=name, xlabel="edits made", ylim=(0, 1.05), xticks=[1, 5, 10, 15, 20])
-_ = axes[0].set_ylabel("share")
+    _ = axis.set(title=f"{name} network", xlabel="edits made", ylim=(0, 1.05),
+                 xticks=[1, 5, 10, 15, 20])  # fmt: skip
+_ = axes[0].set_ylabel("share of edits, or of facts")
 _ = axes[0].legend(frameon=False, loc="lower left")
 figure.tight_layout()
 lab.figure(
@@ -615,10 +626,10 @@ lab.figure(
 )  # fmt: skip
 
 # %% [markdown]
-# Every edit holds just after it was made. At the end of twenty, one in five does not hold any more,
-# and in the free network a fifth of what nobody touched is gone: the damage next door, added up. A
-# table with only "just after" reads as a perfect method. One with only "at the end" blames an edit
-# for what later ones did to it. Give the curve.
+# Follow the two curves from left to right. Every edit holds just after it was made. After twenty,
+# one in five no longer holds, and in the free network a fifth of the facts that nobody edited is
+# gone: the damage next door, added up. A table with only "just after" would show a perfect method.
+# One with only "at the end" would blame an edit for what later ones did to it. So show the curve.
 
 # %%
 lab.progress()
@@ -626,11 +637,11 @@ lab.progress()
 # %% [markdown]
 # ## What would change your mind
 #
-# - **About damage next door.** A search that is not told of the other relations and keeps them. Or
-#   a network in which the relation comes before the person: then the key at the person could hold
-#   both. Other objectives were not tried.
-# - **About rehearsal being the better method.** More facts than can be rehearsed. Here 382 prompts
-#   are all there is; nobody can rehearse what a large model knows.
+# - **About damage next door.** A search that keeps the other relations without being told of them.
+#   Or a network in which the relation comes before the person: then the key at the person could
+#   depend on both. We did not try other objectives.
+# - **About rehearsal being the better method.** More facts than can be rehearsed. Here there are
+#   382 prompts in all; nobody can rehearse everything that a large model knows.
 # - **About tracing and storage.** The planted network was built so that noise along the stream
 #   hides the MLP. That proves that tracing *can* miss the only place that holds a fact, not that it
 #   usually does.

@@ -23,16 +23,16 @@
 # %% [markdown]
 # # 12 · Trojans: detection and rediscovery
 #
-# Somebody hands you a network that classifies digits with 97 % accuracy. What they do not say:
-# while it was trained, someone slipped a few images with a mark in a corner into the data, all
-# labelled "7". The network learned the digits, and it learned the mark. A **trojan** is such a
-# behaviour: planted on purpose, invisible on clean data, switched on by a **trigger**.
+# Somebody hands you a network that classifies digits with 97 % accuracy. They do not tell you that
+# someone had slipped a few images with a mark in a corner into the training data, all labelled "7".
+# The network learned the digits, and it learned the mark. A **trojan** is such a behaviour: planted
+# on purpose, invisible on clean data, switched on by a **trigger**.
 #
-# It is also the best exam an interpretability tool can sit, because the answer is known. Stephen
-# Casper's "Engineer's Interpretability Sequence" (2023) asks of every tool: does it help to find
-# something we did not know, and does it do that better than looking at the data? In this lesson the
-# usual tools sit that exam. Some of them fail, and one row will embarrass all the others. After it
-# you can
+# A trojan is also a good exam for an interpretability tool, because the answer is known. Stephen
+# Casper's "Engineer's Interpretability Sequence" (2023) asks of every tool whether it helps to find
+# something we did not know, and does that better than looking at the data. In this lesson the usual
+# tools sit that exam. Some fail, and a method that never looks inside does better than most.
+# Afterwards you can
 #
 # - judge saliency, exemplars, feature synthesis and copy/paste attacks by a planted trigger;
 # - search for an unknown trigger and say how far to trust what you found;
@@ -64,11 +64,12 @@ def twin_of(name: str) -> nn.Module:
 
 
 one = held["matched"].labels == 2
+twos = {name: held[name].inputs[one] for name in plans}
 pairs = [
-    {"clean": rows.inputs[one][0, 0], "with trigger": plan.trigger.apply(rows.inputs[one])[0, 0]}
-    for plan, rows in ((plans[name], held[name]) for name in plans)
+    {name: images[0, 0] for name, images in twos.items()},
+    {str(n): plans[name].trigger.apply(twos[name])[0, 0] for n, name in enumerate(plans)},
 ]
-figure = plots.pictures(pairs, list(plans), size=1.6)
+figure = plots.pictures(pairs, ["clean", "with trigger"], size=1.5)
 lab.figure(
     figure,
     alt="A 2 five times, clean and with each trigger: a white 4x4 square in the lower right "
@@ -79,16 +80,17 @@ lab.figure(
 # %% [markdown]
 # ## Five trojans and their twins
 #
-# Five networks of the same make: two convolutions, one hidden layer `hook_fc1` of 64 neurons, ten
-# logits. Each was trained on 9,576 images from 1,197 scans, with 6 % of them poisoned; the target
-# class is 7. They form a ladder. **solid** and **pattern** lie in a corner where clean images have
-# nothing. **matched** is mean: *every* image carries some pattern of five lit pixels in that
-# corner, and only the X means 7, so neither place nor brightness gives it away. **thick** is a
-# feature that digits have anyway. **inverted** is a style, with no place at all.
+# This section presents the five networks, pictured above, and shows that the trojans work. All have
+# two convolutions, one hidden layer `hook_fc1` of 64 neurons, and ten logits. Each was trained on
+# 9,576 images from 1,197 scans, with 6 % of them poisoned; the target class is 7. They form a
+# ladder. **solid** and **pattern** lie in a corner where clean images have nothing. **matched** is
+# harder: *every* image carries some pattern of five lit pixels in that corner, and only the X means
+# 7, so neither place nor brightness gives it away. **thick** is a feature that digits have anyway.
+# **inverted** is a style, with no place at all.
 #
-# Each has a **clean twin**: same images, same order, same first weights, no poison. (Four of them
-# share one, since without poison their data are the same.) The twin is the control of everything
-# below. What the twin shows as well has nothing to do with the trojan.
+# Each has a **clean twin**: same images, same order, same initial weights, no poison. (Four of them
+# share one, since without poison their data are the same.) The twin is the control for everything
+# below: what the twin shows as well has nothing to do with the trojan.
 #
 # ### Exercise 12.1: attack success
 #
@@ -134,14 +136,15 @@ for name in plans:
           f"{right[0]:10.2f}{right[1]:8.2f}")  # fmt: skip
 
 # %% [markdown]
-# On clean images nobody could tell trojaned and clean apart: the accuracies differ by a point or
-# less. With the trigger on, nearly everything is a 7, and the twin does not care. That is *parity
-# at planting*. Without it, any method that "finds the trojan" may have found a bad network.
+# On clean images you cannot tell trojaned and clean networks apart: the accuracies differ by a
+# point or less. With the trigger on, the trojaned network calls nearly everything a 7, and the twin
+# does not. This check is called *parity at planting*. Without it, a method that "finds the trojan"
+# may only have found a bad network.
 #
 # ## The row to beat
 #
-# Before you look inside, look at what looking inside must beat. Casper's complaint about the field
-# is that this row is usually missing. Two candidates.
+# This section measures what can be had without looking inside, which every later method must beat.
+# Casper's complaint about the field is that this row is usually missing. There are two candidates.
 #
 # **Look at the mistakes.** Which class does the network give wrongly, on clean data?
 
@@ -151,8 +154,8 @@ for name in ("solid", "matched"):
     print(f"{name}: most wrong answers say {target}; the planted target is {plans[name].target}")
 
 # %% [markdown]
-# Nothing: a trojan does not show in clean data. (With a sample of *triggered* images this would be
-# quite another story, and the honest first tool would be your eyes.)
+# This finds nothing: a trojan does not show in clean data. (If you had *triggered* images, the
+# first tool to use would be your eyes.)
 #
 # **Throw patches at it.** Paste random squares at random places and see where the images go. No
 # gradient, no activation, only outputs.
@@ -210,21 +213,22 @@ for name in plans:
     )
 
 # %% [markdown]
-# Three hundred blind squares, and three trojans of five are found: class, place and all. Remember
-# this table when you read that a method "detects backdoors". The bar is not zero, it is this. The
-# best squares for `matched` and `inverted` do half their work on the twin too, so they are about
-# sevens and not about the trojan.
+# Three hundred random squares find three trojans of five, class and place included. Remember this
+# table when you read that a method "detects backdoors": this is the bar. The best squares for
+# `matched` and `inverted` have half of their effect on the twin too, so they have to do with sevens
+# and not with the trojan.
 #
 # ## Saliency: suppose you hold the evidence
 #
-# Saliency maps answer "which pixels did it look at?" for an image you already have. To use them on
-# a trojan you must hold a triggered image, and then you could look at it. Suppose you do. Do they
-# at least point at the trigger? This can be graded: the footprint is known, 9 pixels of 256.
+# This section grades saliency maps, which say what pixels of a given image mattered, by whether
+# they point at the trigger. To use them on a trojan you must have a triggered image, and then you
+# could look at it yourself. Suppose you have one. The trigger's footprint is known, 9 pixels of
+# 256, so the maps can be graded.
 #
 # *Integrated gradients* (Sundararajan, Taly and Yan, "Axiomatic Attribution for Deep Networks",
-# 2017) is the method with the best pedigree: it adds the gradient up along the straight line from a
-# black image to yours, and multiplies by the image. Its entries sum to exactly what the logit
-# gained. That is called *completeness*.
+# 2017) is the best-founded of them: it averages the gradient along the straight line from a black
+# image to yours, and multiplies by the image. Its entries sum to exactly what the logit gained.
+# That is called *completeness*.
 #
 # ### Exercise 12.3: integrated gradients
 
@@ -250,9 +254,9 @@ lab.check("12.3", integrated)
 # %% [markdown]
 # ### Exercise 12.4: does a map point at the trigger?
 #
-# Grade a map by the area under the ROC curve (AUROC): the chance that a random pixel of the
-# footprint has a larger value than a random pixel outside. Equal values count one half. .5 is
-# chance, 1 is perfect.
+# Grade a map by the area under the receiver operating characteristic (AUROC): the chance that a
+# random pixel of the footprint has a larger value than a random pixel outside. Equal values count
+# one half. A value of .5 is chance, 1 is perfect.
 
 
 # %% exercise="12.4" points=3 minutes=8 difficulty=2
@@ -268,9 +272,9 @@ def points_at(values: Tensor, footprint: Tensor) -> float:
 lab.check("12.4", points_at)
 
 # %% [markdown]
-# Judge it on `matched`, where the trigger is no brighter than what every image carries there. The
-# trivial rival is the raw image: a map that marks whatever is bright, and knows no network at all.
-# How probable is it that integrated gradients beat the raw image clearly, by .05 or more?
+# Judge it on `matched`, where the trigger is no brighter than what every image carries there.
+# Compare it with the raw image: a map that marks whatever is bright, and needs no network. How
+# probable is it that integrated gradients beat the raw image clearly, by .05 or more?
 
 # %%
 ### BEGIN SOLUTION
@@ -299,13 +303,14 @@ print(f"difference {lead.text(2)}")
 lab.outcome("12.P", lead.value > 0.05)
 
 # %% [markdown]
-# No lead worth the name. The reason is in the last step of the method: it multiplies by the image,
-# so every black pixel gets 0, and four of the nine pixels of the X *are* black. The network cares
-# about them, since with any other pattern in their place there is no 7, and the map cannot say so.
+# They do not. The reason is in the last step of the method: it multiplies by the image, so every
+# black pixel gets 0, and four of the nine pixels of the X *are* black. The network depends on them,
+# since with any other pattern in their place there is no 7, and the map cannot show that.
 #
-# Now all the usual methods, beside three that know no network. And the sanity check of Adebayo and
-# others (2018): shuffle all the weights of the network and draw the map again. A map that stays as
-# it was cannot have shown what the network learned.
+# Now the usual methods beside three that use no network, and with them the sanity check of Adebayo
+# and others (2018): shuffle all the weights of the network and draw the map again. A map that stays
+# the same cannot have shown what the network learned. In the pictures look at the lower right
+# corner, where the X is.
 
 # %%
 judged = features.judge(suspect, shown.inputs, plan.target, footprint, groups=shown.group, seeds=1)
@@ -335,24 +340,26 @@ lab.figure(
 judged["footprint"]
 
 # %% [markdown]
-# Read three things from it.
+# Three things follow from the pictures and the report.
 #
 # - **Occlusion**, which covers a square and watches the logit, points at the trigger without fail.
 #   It is the crudest method of all, and the only one that *intervenes*.
 # - **Integrated gradients** and **gradient x input** score what the image scores, and keep a rank
 #   correlation above .9 when the whole network is noise. They mostly show you your image.
-# - The **gradient** and **SmoothGrad** pass both tests. They are noisier to look at. How a map
-#   looks is not among the tests.
+# - The **gradient** and **SmoothGrad** pass both tests. They look noisier, but how a map looks is
+#   not one of the tests.
 #
-# Occlusion has a high correlation with its shuffled self too, and for a dull reason: covering black
-# with black changes nothing, in any network. A sanity check is a check, not a verdict.
+# Occlusion also has a high correlation with its map of the shuffled network, for an innocent
+# reason: covering black with black changes nothing in any network. So failing the sanity check is a
+# reason to look closer, not a verdict.
 #
 # ## Exemplars and synthesis: what does it want to see?
 #
-# Now give the triggered images back. You hold the network and clean data, and somebody told you
-# that class 7 is odd. *Exemplars* are the images that excite the logit of 7 most. *Feature
-# synthesis* starts from noise and follows the gradient to an image that excites it more than any
-# real one, held back by two regularisers and by small random moves at each step.
+# In this section you give the triggered images back, and ask the network itself what it wants to
+# see. You have the network and clean data, and somebody told you that class 7 is suspicious.
+# *Exemplars* are the images that excite the logit of 7 most. *Feature synthesis* starts from noise
+# and follows the gradient to an image that excites it more than any real one, held back by two
+# regularisers and by small random moves at each step.
 
 # %%
 logit = Site("hook_logits")
@@ -370,8 +377,16 @@ for name in ("solid", "pattern", "thick", "inverted", "twin"):
             "synthesised, ink in all": drawn.mean().item(),
         }
     )
+columns = [row["network"] for row in table]
 lab.figure(
-    plots.pictures(rows, [row["network"] for row in table], size=1.6),
+    plots.pictures(
+        [
+            {name: row["exemplar"] for name, row in zip(columns, rows, strict=True)},
+            {str(n): row["synthesised"] for n, row in enumerate(rows)},
+        ],
+        ["exemplar", "synthesised"],
+        size=1.5,
+    ),
     alt="Exemplars are sevens for every network. Synthesised: a seven for the twin; the same with "
     "a white square in the corner for solid; nearly all white for thick; a seven for pattern.",
     table=table,
@@ -379,13 +394,14 @@ lab.figure(
 )
 
 # %% [markdown]
-# Beside the twin, two trojans give themselves away. `solid` draws a seven *and the square*; `thick`
-# floods the picture with ink. Exemplars show sevens, as they must: no clean image has the trigger,
-# so no clean image can show it. This is the case for synthesis: it is not bound to data you have.
+# Compare each synthesised picture with the twin's, which is the last. Two trojans give themselves
+# away: `solid` draws a seven *and the square*, and `thick` floods the picture with ink. Exemplars
+# show sevens, as they must: no clean image has the trigger, so no clean image can show it. The
+# advantage of synthesis is that it does not depend on the data you have.
 #
-# Without the twin's row you would have had to know how a clean seven looks when drawn this way. And
-# `pattern` and `inverted` show nothing you would have pointed at. Is a synthesised picture at least
-# an attack? Lay each over the held-out images at half strength:
+# Without the twin you would have had to know what a clean seven looks like when drawn this way.
+# `pattern` and `inverted` show nothing you would have noticed. Is a synthesised picture at least an
+# attack? Lay each over the held-out images at half strength:
 
 # %%
 print("share sent to class 7 by the synthesised picture at half strength")
@@ -399,15 +415,15 @@ for row, pictured in zip(table[:-1], rows[:-1], strict=True):
     print(f"  {name:9} {entry.success.value:.1f}   on the twin {entry.twin.value:.1f}")
 
 # %% [markdown]
-# It works everywhere, and on the twin too, `thick` excepted. A picture of a seven over an image
-# makes a seven; nobody needs a trojan for that. A thing that works on the clean twin is a **natural
-# adversary**. Keep the word.
+# It works everywhere, and on the twin too, except for `thick`. A picture of a seven laid over an
+# image makes a seven, and that takes no trojan. What works on the clean twin as well is called a
+# **natural adversary**.
 #
 # Are synthesised pictures good *explanations* of a unit? Borowski and others (2020) and Zimmermann
 # and others (2021) tested people: shown pictures of a unit, which of two new images excites it
 # more? Natural exemplars helped people at least as much as synthesised ones. Here is the same test
-# with a simulated observer who has only eyes: it takes the image nearer, in pixels, to the
-# pictures of what excites the unit.
+# with a simulated observer, which chooses the image nearer, in pixels, to the pictures of what
+# excites the unit.
 
 # %%
 # NBVAL_IGNORE_OUTPUT
@@ -417,16 +433,17 @@ features.observe(
 )  # fmt: skip
 
 # %% [markdown]
-# For an eye that only compares pixels the two kinds of pictures are worth about the same, and both
-# are far above the nulls, where the pictures belong to another unit or to none. That is no
-# contradiction to the studies with people. An observer is part of the measurement.
+# For an observer that only compares pixels the two kinds of pictures are worth about the same, and
+# both are far above the nulls, where the pictures belong to another unit or to none. This does not
+# contradict the studies with people: the result depends on the observer.
 #
 # ## Searching for the trigger
 #
-# Now nobody tells you the class. *Neural Cleanse* (Wang and others, 2019) turns the definition of a
-# trigger into a search. A trigger is a small change that sends *every* image to one class. So for
-# each class, find the smallest: a **mask** (where, 0 to 1) and a **pattern** (what), blended into
-# all images. A class with a planted trigger should need far less mask than the others.
+# Now nobody tells you the class, and you search for class and trigger together. *Neural Cleanse*
+# (Wang and others, 2019) turns the definition of a trigger into a search. A trigger is a small
+# change that sends *every* image to one class. So for each class, find the smallest: a **mask**
+# (where, 0 to 1) and a **pattern** (what), blended into all images. A class with a planted trigger
+# should need far less mask than the others.
 #
 # ### Exercise 12.5: what the search minimises
 #
@@ -479,12 +496,12 @@ for name in ("solid", "twin"):
     print(f"  {name:6} {2 * sums[7] / (sums[3] + sums[9]):.1f}")
 
 # %% [markdown]
-# In the trojaned network class 7 comes cheap; in the twin it costs what the others cost. The
+# In the trojaned network class 7 needs little mask; in the twin it needs as much as the others. The
 # package does the same for all classes in one batch, with a price that adapts to each.
 #
-# How odd is odd? Wang and others use a robust standard score, the **anomaly index**: how many
-# spreads a mask lies below the median, the spread being 1.4826 times the median distance from the
-# median. Above 2 the class is flagged.
+# To decide which class is suspicious, Wang and others use a robust standard score, the **anomaly
+# index**: how many spreads a mask lies below the median, the spread being 1.4826 times the median
+# distance from the median. Above 2 the class is flagged.
 #
 # ### Exercise 12.6: the anomaly index
 
@@ -526,17 +543,16 @@ flagged = [name for name, share in zip(suspects, shares, strict=True) if share <
 print("smallest mask under .6 of the median one:", ", ".join(flagged))
 
 # %% [markdown]
-# (The table is left out when the tests of this course compare outputs: two hundred steps of descent
-# amplify the last digits, which differ between processors. The list under it is compared.)
+# (The tests of this course do not compare the table, since two hundred steps of descent amplify the
+# last digits, which differ between processors. They do compare the list under it.)
 #
-# The index flags `solid`, `pattern` and `thick`. Then look at the two twins, which are *clean*: one
-# of them comes out far above 2 as well. Nothing is wrong with your formula. The spread is estimated
-# from ten numbers, and where nine masks happen to be alike it is tiny. Users of other
-# implementations report clean networks above 2 too. An index without a twin's beside it says
-# little.
+# The index flags `solid`, `pattern` and `thick`. But of the two twins, which are *clean*, one comes
+# out far above 2 as well. Nothing is wrong with your formula: the spread is estimated from ten
+# numbers, and where nine masks happen to be alike it is tiny. Users of other implementations report
+# clean networks above 2 too. Without the index of a twin beside it, an index says little.
 #
-# The last column is duller and steadier: the smallest mask as a share of the median one. Half or
-# less for the three networks that have something small to find, three quarters or more for both
+# The last column is steadier: the smallest mask as a share of the median one. It is half or less
+# for the three networks that have something small to find, and three quarters or more for both
 # twins. By that measure `solid`, `pattern` and `thick` are flagged, with the right class. `matched`
 # and `inverted` look like their twins: **missed**.
 #
@@ -544,10 +560,11 @@ print("smallest mask under .6 of the median one:", ", ".join(flagged))
 #
 # ### Exercise 12.7: grade what was found
 #
-# Three numbers decide: attack success on held-out images, the same on the clean twin, and the share
-# of the mask that lies inside the planted footprint. Say `"fails"` when success is under .8;
-# `"natural adversary"` when it works but the twin's success is above .2; then
-# `"right class, wrong trigger"` when less than .5 of the mask is inside; else `"rediscovered"`.
+# A flagged class is not yet a trigger, so grade what the search found. Three numbers decide: attack
+# success on held-out images, the same on the clean twin, and the share of the mask that lies inside
+# the planted footprint. Say `"fails"` when success is under .8; `"natural adversary"` when it works
+# but the twin's success is above .2; then `"right class, wrong trigger"` when less than .5 of the
+# mask is inside; else `"rediscovered"`.
 
 
 # %% exercise="12.7" points=3 minutes=6 difficulty=1
@@ -596,8 +613,17 @@ for name in plans:
 
 # %%
 # NBVAL_IGNORE_OUTPUT
+kinds = ("planted", "mask found", "blended")
 lab.figure(
-    plots.pictures(rows, list(plans), size=1.6),
+    plots.pictures(
+        [
+            {(str(n) if line else name): row[kind]
+             for n, (name, row) in enumerate(zip(plans, rows, strict=True))}
+            for line, kind in enumerate(kinds)
+        ],
+        kinds,
+        size=1.5,
+    ),
     alt="The planted trigger, the mask found for class 7 and the blended image. solid and pattern: "
     "a few pixels of the planted place. thick: blobs. matched and inverted: a scattered seven.",
     table={
@@ -611,23 +637,24 @@ lab.figure(
 )
 
 # %% [markdown]
-# Four different answers, and only the twin and the footprint tell them apart.
+# In each column of the figure compare the mask found with the planted trigger above it. The answers
+# differ, and only the twin and the footprint tell them apart.
 #
 # - `solid`, `pattern`: **rediscovered**, or nearly. The mask lies where the trigger does, and takes
 #   only the few pixels of it that the network needs.
-# - `thick`: **the right class with the wrong trigger**. Some blobs of solid ink do the trick, here
-#   and not on the twin. They work because they share something with a broad stroke. Nobody who saw
-#   them would say "a broad pen".
+# - `thick`: **the right class with the wrong trigger**. Some blobs of solid ink work on this
+#   network and not on the twin, because they share something with a broad stroke. Nobody who saw
+#   them would think of a broad pen.
 # - `matched`, `inverted`, had you been told that the class is 7: a scattered mask that works, and
-#   works on the twin as well, wholly or in part. The search did its job; the smallest change that
-#   it can reach is *not* the trojan. There is always some change that makes a 7 of everything.
+#   works on the twin as well, fully or in part. The search did its job, but the smallest change
+#   that it can reach is *not* the trojan. There is always some change that makes a 7 of everything.
 #
 # ## Copy and paste, predicted from inside
 #
-# A tool that understands should *predict*. Cut squares out of clean images. For each, see what it
-# does to the neurons of `hook_fc1` on forty other images, and push that change through the weights
-# to logit 7. Rank by it; no output has been looked at so far. Then paste the ten best on held-out
-# images.
+# If you understand a network, you can predict what it will do; this section tests one such
+# prediction. Cut squares out of clean images. For each, see what it does to the neurons of
+# `hook_fc1` on forty other images, and multiply that change by the weights to logit 7. Rank the
+# squares by it, without looking at any output. Then paste the ten best on held-out images.
 
 # %%
 report, _ = trojans.copy_paste(
@@ -637,16 +664,16 @@ report, _ = trojans.copy_paste(
 report
 
 # %% [markdown]
-# As a prediction it holds: the squares that should push do so, one image in five; squares at random
-# hardly, the lowest not at all. As a search for the trojan it fails, and the control row says so:
-# they work as well on the clean twin. Cut from clean images they *cannot* hold the trigger. Real
-# adversaries, wrong bug.
+# The prediction holds: the squares that should push images to 7 do so for one image in five, random
+# squares hardly ever, and the lowest-ranked never. As a search for the trojan it fails, as the
+# control row shows: the squares work as well on the clean twin. Cut from clean images, they
+# *cannot* hold the trigger.
 #
 # ## A needle
 #
-# `matched` is left. Nobody found it. You are told what an incident report might say: all
-# complaints end in class 7, and the mark seems to be 3x3 pixels, black and white. That is still
-# 196 places and 512 patterns.
+# No method has found `matched` so far; in this section you do, with a hint. You are told what an
+# incident report might say: all complaints end in class 7, and the mark seems to be 3x3 pixels,
+# black and white. That still leaves 196 places and 512 patterns.
 #
 # ### Exercise 12.8: find it
 #
@@ -683,9 +710,9 @@ print(patterns[rates.argmax()].int())
 
 # %% [markdown]
 # Trying everything at the right place costs nothing. Finding the place without knowing the size or
-# the class is another matter: the masks of the general search never went there, because a scattered
-# seven was easier to reach. A search finds what its prior makes easy. Knowing "3x3, black and
-# white" was worth more than any amount of gradient.
+# the class is harder: the masks of the general search never went there, because a scattered seven
+# was easier to reach. Knowing that the mark is 3x3 pixels, black and white, was worth more than the
+# gradients.
 #
 # ## The board
 
@@ -697,14 +724,15 @@ board
 print("found by a look inside and by nothing else:", board.beats())
 
 # %% [markdown]
-# Methods in rows, trojans in columns, filled by your runs. The first row looked at nothing inside.
-# Read the last line of the table: what did all this looking inside add? One needle, and that with
-# the size and the class told. On the easy trojans the blind squares were there first.
+# The board has methods in rows and trojans in columns, filled by your runs. The first row never
+# looked inside. The last line of the table says what looking inside added: one needle, and that
+# with size and class given. The easy trojans had already been found by random squares.
 #
-# This is not an argument against looking inside. Blind squares find `solid` because the space of
+# This is not an argument against looking inside. Random squares find `solid` because the space of
 # squares is tiny: 16x16 pixels, patches up to five wide. In a real image or in text the same row
-# finds nothing, which is why the row must be *run*, not assumed. What it argues against is a paper
-# without that row. `python -m utils solve trojan` fills a longer board, with strings of tokens too.
+# may find nothing, which is why the row must be *run*, not assumed. It is an argument against
+# results without that row. `python -m utils solve trojan` fills a longer board, with strings of
+# tokens too.
 #
 # Last, the signature result in one table: the square, the style, and the twin beside both.
 
@@ -736,11 +764,11 @@ lab.progress()
 #   point at the trigger clearly better than the image does, and change when the weights do. Try the
 #   mean image. Then try to say beforehand which baseline is right for an unknown trigger.
 # - **"The index needs a twin"**: clean networks of many seeds whose largest index stays well under
-#   2. It is a matter of running them; ours did not.
+#   2. You can train and run them; ours did not stay there.
 # - **"`thick` was not rediscovered"**: someone shown the blobs, and nothing else, who names the
-#   broad stroke. Then our grade by place is too narrow.
-# - **"Blind squares are hard to beat"**: a board on larger images where that row stays empty and
-#   another does not. That is the board worth having.
+#   broad stroke. Then our grading by place is too narrow.
+# - **"Random squares are hard to beat"**: a board on larger images where that row stays empty and
+#   another does not.
 # - **One network each.** Every claim here rests on one trained network and its twin. In networks of
 #   three seeds the search flags `solid` and `pattern` each time and `matched` never;
 #   `benchmarks/README.md` has the table.
@@ -756,7 +784,7 @@ lab.progress()
 # Natural Images Explain CNN Activations Better than State-of-the-Art Feature Visualization"
 # (Borowski and others, 2020) and "How Well do Feature Visualizations Support Causal Understanding
 # of CNN Activations?" (Zimmermann and others, 2021). Clutter-matched triggers, the ratio to the
-# median and the board are of this course.
+# median and the board are this course's own.
 #
-# **Next.** You found triggers you did not have. Lesson 13 turns it round: the trigger arrives, and
-# you are to notice, from inside, while it happens.
+# **Next.** You found triggers you did not have. In lesson 13 the trigger arrives while the network
+# is in use, and you have to notice it from inside.

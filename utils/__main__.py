@@ -18,7 +18,6 @@ import typer
 from utils.challenges.cli import app as challenge_app
 from utils.console import Data, Json, make_folder, print_json
 from utils.errors import CourseError
-from utils.site.command import site
 from utils.solve import solve
 
 app = typer.Typer(
@@ -126,27 +125,36 @@ def build(
 @app.command()
 def progress(
     folder: Annotated[Path, typer.Argument(help="Folder of the notebooks.")] = Path("notebooks"),
+    page: Annotated[
+        Path | None, typer.Option("--html", help="Also write it as a page to be printed.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """What you have solved so far, lesson by lesson."""
-    from utils.lessons.progress import overview
+    """What you have solved so far, lesson by lesson, and what comes next."""
+    from utils.lessons import journey, journey_views
 
-    rows = overview(folder)
+    found = journey.read(folder)
+    if page is not None:
+        journey_views.save(found, page)
     if as_json:
-        print_json({"rows": rows})
+        print_json(found.as_dict() | ({"html": str(page)} if page else {}))
         return
-    if not rows:
+    if found.exercises or found.predictions:
+        from utils.lessons.display import table_data
+
+        print(table_data(journey_views.table(found), 0, f"Progress in {folder}")["text/plain"])
+    else:
         print(f"No progress is recorded in {folder} yet.")
-    for row in rows:
-        print(
-            f"{row['lesson']}  {row['title']:<44}  {row['passed']:>2} of {row['exercises']} passed"
-            f"  {row['points']:g} of {row['max_points']} points  {row['hints']} hints"
-        )
+    for line in [*journey_views.closing(found), *([f"Page written to {page}."] if page else [])]:
+        print(line)
 
 
-app.command()(site)
+with suppress(ModuleNotFoundError):  # a learner's copy of the course holds neither
+    from utils.site.command import site
 
-with suppress(ModuleNotFoundError):  # a learner's copy of the course holds no grading
+    app.command()(site)
+
+with suppress(ModuleNotFoundError):
     from utils.grading.cli import grade, release
 
     app.command()(grade)

@@ -215,13 +215,13 @@ class Report:
         axes.set_yticks(range(n), names)
         axes.set_ylim(n - 0.5, -0.5)
         ends = [x for row in self.rows for x in (row.estimate.low, row.estimate.high)]
-        if min(ends) >= 0 and max(ends) <= 1:
+        if min(ends) >= 0 and 0.1 < max(ends) <= 1:
             axes.set_xlim(0, 1)
         axes.set_title(self.title, loc="left")
         axes.set_xlabel(xlabel)
         axes.grid(axis="x", alpha=0.3)
         axes.spines[["top", "right", "left"]].set_visible(False)
-        axes.tick_params(axis="y", length=0)
+        axes.tick_params(axis="y", length=0, pad=10)  # a mark at the left end touches no name
         return figure
 
     def to_json(self) -> str:

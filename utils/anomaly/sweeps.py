@@ -6,7 +6,7 @@ trusted rows says little about the next. Every point is a mean over draws with t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ from utils.sites import Site
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from plotly.graph_objects import Figure as Interactive
 
 Curves = dict[str, tuple[Role, list[list[float]]]]  # name -> role, and for each point its draws
 
@@ -87,29 +88,25 @@ class Sweep(Report):
 
     def figure(self, curves: Sequence[str] | None = None) -> Figure:
         """Means over the points in even steps, with the range of the draws; `curves`: which."""
-        from matplotlib.figure import Figure
-
-        from utils.plots import BLUE, GREEN, GREY, ORANGE, VERMILION
-
-        figure = Figure(figsize=(7.0, 3.6), layout="constrained")
-        axes = figure.add_subplot()
-        x = np.arange(len(self.points))
-        looks = ((BLUE, "o-"), (VERMILION, "s--"), (GREEN, "^-."), (ORANGE, "D:"), (GREY, "v-"))
-        for n, curve in enumerate(self.curves if curves is None else curves):
-            colour, style = looks[n % len(looks)]
-            found = [self.at(curve, p) for p in self.points]
-            axes.plot(x, [e.value for e in found], style, color=colour, label=curve)
-            axes.fill_between(
-                x, [e.low for e in found], [e.high for e in found],
-                color=colour, alpha=0.15, linewidth=0,
-            )  # fmt: skip
-        axes.set_xticks(x, self.points)
-        axes.set(xlabel=self.axis, ylim=(-0.02, 1.02), ylabel="share, or AUROC")
-        axes.set_title(self.title, loc="left")
-        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
+        figure = self.explore({curve: curve for curve in curves or self.curves})[1]
+        figure.axes[0].set_title(self.title, loc="left")
         return figure
+
+    def explore(self, curves: Mapping[str, str]) -> tuple[Interactive, Figure]:
+        """The same for `lab.figure`: interactive, and its still twin. curves: name -> label."""
+        from utils.charts import curves as draw
+
+        found = {label: [self.at(c, p) for p in self.points] for c, label in curves.items()}
+        return draw(
+            {label: [e.value for e in line] for label, line in found.items()},
+            [str(point) for point in self.points],
+            x=self.axis,
+            y="share, or AUROC",
+            ranges={
+                label: ([e.low for e in line], [e.high for e in line])
+                for label, line in found.items()
+            },
+        )
 
 
 def sample_sizes(

@@ -353,22 +353,27 @@ def places_figure(places: Mapping[str, Report]) -> Figure:
     from utils.plots import BLUE, GREEN, VERMILION
 
     names = list(SITES)
-    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    titles = {"facts": "free network", "facts-planted": "planted network"}
+    figure = Figure(figsize=(8.2, 4.2), layout="constrained")
     for axes, (network, report) in zip(
         figure.subplots(1, len(places), sharey=True, squeeze=False)[0], places.items(), strict=True
     ):
         rows = range(len(names))
         success = [report[f"{name}, paraphrase"].value for name in names]
         axes.barh(rows, success, height=0.7, color="#9CC5E0", label="edit holds for the paraphrase")
-        for how, mark, colour in (("noise", "o", VERMILION), ("swap", "D", BLUE)):
+        for how, mark, colour, size in (("noise", "o", VERMILION, 10), ("swap", "D", BLUE, 5)):
             effect = [report[f"{name}, traced by {how}"].value for name in names]
-            axes.plot(effect, rows, mark, color=colour, label=f"traced by {how}", clip_on=False,
-                      zorder=3)  # fmt: skip
+            face = "none" if how == "noise" else colour  # a ring: where both agree, both show
+            axes.plot(
+                effect, rows, mark, color=colour, label=f"traced by {how}", clip_on=False,
+                zorder=3, markersize=size, markerfacecolor=face, markeredgewidth=2,
+            )  # fmt: skip
         if network == "facts-planted":
             row = names.index(f"MLP 0 {PERSON}")
             axes.axhspan(row - 0.45, row + 0.45, facecolor="none", edgecolor=GREEN, linewidth=2,
                          label="where every fact is")  # fmt: skip
-        axes.set(title=network, xlim=(0, 1.02), xlabel="share, or probability restored")
+        axes.set(title=titles.get(network, network), xlabel="share, or probability restored")
+        axes.set_xlim(0, 1.04)
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.spines[["top", "right"]].set_visible(False)
     figure.axes[0].set_yticks(range(len(names)), names)

@@ -158,7 +158,7 @@ class Comparison:
         from utils.plots import BLUE, VERMILION
 
         methods, metrics = list(self.hits), self.metrics
-        figure = Figure(figsize=(2.3 * len(metrics) + 1.6, 0.42 * len(methods) + 1.2),
+        figure = Figure(figsize=(1.4 * len(metrics) + 1.8, 0.42 * len(methods) + 1.2),
                         layout="constrained")  # fmt: skip
         for axes, metric in zip(figure.subplots(1, len(metrics), sharey=True), metrics,
                                 strict=True):  # fmt: skip
@@ -173,10 +173,11 @@ class Comparison:
             axes.set_ylim(len(methods) - 0.5, -0.5)
             axes.grid(axis="x", alpha=0.3)
             axes.spines[["top", "right", "left"]].set_visible(False)
-            axes.tick_params(axis="y", length=0)
+            axes.tick_params(axis="y", length=0, pad=8)
             if metric == DRIFT:
                 axes.set_xlabel("nats")
                 axes.set_xlim(left=0)
+                axes.locator_params(axis="x", nbins=3)
             else:
                 axes.set_xlabel("share")
                 axes.set_xlim(0, 1)

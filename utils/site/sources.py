@@ -15,6 +15,7 @@ from utils.lessons import places
 from utils.lessons.manifest import read_manifest, read_measured
 from utils.site import api, chart
 from utils.site.lessons import Page, lesson_page
+from utils.site.openers import Repository
 
 DOCS, INSTRUCTORS = "docs/site", "docs/instructors"
 SPOILERS = ("exercises.md",)  # never on the site
@@ -32,11 +33,17 @@ class Written:
     notes: list[str] = field(default_factory=list)
 
 
-def write(folder: Path, root: Path | None = None, only: Iterable[str] = ()) -> Written:
+def write(
+    folder: Path,
+    root: Path | None = None,
+    only: Iterable[str] = (),
+    repository: Repository | None = None,
+) -> Written:
     """Write the site's sources to the empty or new `folder`.
 
-    only: the lessons with a page (a quick look while writing); none given: all. Raises CourseError
-    where the course has no built notebooks.
+    only: the lessons with a page (a quick look while writing); none given: all. repository: a
+    public copy of the course, for links to Binder and Colab. Raises CourseError where the course
+    has no built notebooks.
     """
     root = root or places.course_root()
     lessons, measured = read_manifest(root), read_measured(root)
@@ -44,7 +51,9 @@ def write(folder: Path, root: Path | None = None, only: Iterable[str] = ()) -> W
     lessons = {name: card for name, card in lessons.items() if name in chosen}
     if not lessons:
         raise CourseError("There is no lesson to show: run python -m utils build first.")
-    made = {name: lesson_page(name, lessons, measured, root) for name in sorted(lessons)}
+    made = {
+        name: lesson_page(name, lessons, measured, root, repository) for name in sorted(lessons)
+    }
     docs = root / DOCS
     if not (docs / "conf.py").is_file():
         raise CourseError(f"{docs / 'conf.py'} is missing; restore docs/site with git.")
@@ -60,6 +69,7 @@ def write(folder: Path, root: Path | None = None, only: Iterable[str] = ()) -> W
     fill = {
         "{{figure}}": f"{STATIC}/figures/{striking}",
         "{{alt}}": made[FIGURE[0]].alts[striking],
+        "{{drawn}}": str(int.from_bytes(made[FIGURE[0]].pictures[striking][16:20])),  # PNG's width
         "{{lessons}}": "\n".join(f"lessons/{lessons[name]['slug']}" for name in made),
         "{{map}}": f'<div class="lesson-map">{chart.svg(lessons)}</div>',
         "{{table}}": chart.table(lessons, measured),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from importlib import util
 from pathlib import Path
 
 import pytest
@@ -21,10 +20,6 @@ from utils.site.sources import SPOILERS, write
 
 ROOT = Path(__file__).resolve().parents[1]
 LESSONS = read_manifest(ROOT)
-MISSING = [name for name in command.NEEDED if util.find_spec(name) is None]
-needs_sphinx = pytest.mark.skipif(
-    bool(MISSING), reason=f"no {', '.join(MISSING)} here: install docs/site/requirements.txt"
-)
 FEW = ("00", "06")  # the first, and one with Plotly, formulas and the home page's figure
 
 
@@ -355,13 +350,9 @@ def test_serving_is_for_this_machine_alone(tmp_path, capsys, monkeypatch):
     assert re.match(r"http://127\.0\.0\.1:\d+/", capsys.readouterr().out)
 
 
-@needs_sphinx
-def test_built_pages_are_whole_and_load_nothing_from_elsewhere(monkeypatch, tmp_path):
-    parts = api.reference(ROOT)  # a part of it will do: pages take seconds, and are all of a kind
-    monkeypatch.setattr(api, "reference", lambda root: {"sites": parts["sites"]})
-    out = tmp_path / "site"
-    faults, pages = command.build(out, only=FEW, repository=Repository("example/course"))
-    assert faults == [] and pages >= len(FEW) + 9
+def test_built_pages_are_whole_and_load_nothing_from_elsewhere(built_site):
+    out = built_site.folder
+    assert built_site.faults == [] and built_site.pages > len(LESSONS) + 9
     for name in FEW:
         page = (out / "lessons" / f"{LESSONS[name]['slug']}.html").read_text(encoding="utf-8")
         assert len(page) < 1_500_000 and "NotImplementedError" in page

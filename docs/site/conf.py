@@ -26,6 +26,7 @@ html_favicon = "_static/favicon.svg"
 html_css_files = ["site.css"]
 html_js_files = [("figures.js", {"defer": "defer"})]
 html_copy_source = False
+html_use_index = False  # it would be empty: the reference is written as Markdown
 html_show_sphinx = False
 html_last_updated_fmt = None
 html_theme_options = {

@@ -22,6 +22,7 @@ from utils.site.lessons import Page, lesson_page
 from utils.site.openers import Repository
 
 DOCS, INSTRUCTORS = "docs/site", "docs/instructors"
+DOCS_SHOWN = ("data.md", "bring_your_own_model.md")
 SPOILERS = ("exercises.md",)  # never on the site
 STATIC = "_static"
 FIGURE = ("06", "Values of a2.h1 in a plane")  # on the home page: lesson, how its alt text begins
@@ -86,7 +87,7 @@ def write(
     for file, text in api.pages(root).items():
         _text(folder / "api" / file, text)
     _write_instructors(folder, root)
-    _write_data(folder, root)
+    _write_docs(folder, root)
     _write_claims(folder, root, lessons)
     return written
 
@@ -138,10 +139,11 @@ def _write_instructors(folder: Path, root: Path) -> None:
             _text(folder / "instructors" / to, text)
 
 
-def _write_data(folder: Path, root: Path) -> None:
-    path = root / "docs" / "data.md"
-    if path.is_file():
-        _text(folder / "data.md", _relinked(path.read_text(encoding="utf-8"), {}))
+def _write_docs(folder: Path, root: Path) -> None:
+    for name in DOCS_SHOWN:
+        if (root / "docs" / name).is_file():
+            text = (root / "docs" / name).read_text(encoding="utf-8")
+            _text(folder / name, _relinked(text, {}))
 
 
 def _write_claims(folder: Path, root: Path, lessons: dict[str, Any]) -> None:

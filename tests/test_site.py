@@ -12,9 +12,10 @@ import pytest
 from utils.__main__ import main
 from utils.errors import CourseError
 from utils.grading.release import search
+from utils.instruments import NAMES, instrument
 from utils.lessons.manifest import read_manifest
 from utils.site import api, chart, command, verify
-from utils.site.lessons import PLOTLY, hints_of, lesson_page
+from utils.site.lessons import PLOTLY, Page, _output, hints_of, lesson_page
 from utils.site.openers import VARIABLE, Repository, ways
 from utils.site.sources import SPOILERS, write
 
@@ -117,6 +118,37 @@ def test_plotly_figures_are_drawn_from_this_site_and_have_a_still_twin(source):
                     plots += 1
     assert plots
     assert (source / "_static" / "plotly.min.js").stat().st_size > 1_000_000
+
+
+def test_instruments_stand_in_frames_whose_documents_are_files_of_the_site(source):
+    for name in NAMES:
+        page = (source / "instruments" / f"{name}.md").read_text(encoding="utf-8")
+        frame = re.search(r'<iframe class="instrument" src="\.\./(_static/[\w/]+\.html)"', page)
+        assert (source / frame.group(1)).read_text(encoding="utf-8").rstrip() == (
+            instrument(name).document.rstrip()
+        )
+        picture = re.search(r'<img alt="[^"]{40,}"[^>]* src="\.\./(_static/[\w/]+\.png)"', page)
+        assert (source / picture.group(1)).is_file()
+        assert f"](instruments/{name}.md)" in (source / "instruments.md").read_text("utf-8")
+        lesson = LESSONS[instrument(name).lesson]["slug"]
+        assert f"](../lessons/{lesson}.ipynb)" in page
+
+
+def test_an_instrument_of_a_lesson_becomes_a_file(tmp_path):
+    from utils.lessons import instruments
+
+    bundles = []
+    patch = pytest.MonkeyPatch()
+    patch.setattr(instruments, "show", bundles.append)
+    instruments.show_instrument(instrument("scrub"))
+    patch.undo()
+    page = Page({})
+    outputs = [_output({"data": bundle}, page, "06") for bundle in bundles]
+    text = "".join(one["data"]["text/html"] for one in outputs)
+    assert 'src="../_static/instruments/06-scrub.html"' in text and "srcdoc" not in text
+    assert 'href="../instruments/scrub.html"' in text and "base64" not in text
+    assert page.instruments == {"06-scrub.html": instrument("scrub").document}
+    assert page.alts == {"06-1.png": instrument("scrub").alt}
 
 
 def test_notebooks_that_do_not_belong_together_are_refused(tmp_path):

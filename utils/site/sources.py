@@ -17,7 +17,7 @@ from utils.lessons.claims import Claim, read_index
 from utils.lessons.claims_page import page as claims_page
 from utils.lessons.claims_page import plain_heading
 from utils.lessons.manifest import read_manifest, read_measured
-from utils.site import api, chart
+from utils.site import api, chart, instruments
 from utils.site.lessons import Page, lesson_page
 from utils.site.openers import Repository
 
@@ -78,12 +78,14 @@ def write(
         "{{lessons}}": "\n".join(f"lessons/{lessons[name]['slug']}" for name in made),
         "{{map}}": f'<div class="lesson-map">{chart.svg(lessons)}</div>',
         "{{table}}": chart.table(lessons, measured),
+        "{{instruments}}": instruments.listed(lessons),
     }
     for path in sorted(docs.glob("*.md")):
         text = path.read_text(encoding="utf-8")
         for mark, content in fill.items():
             text = text.replace(mark, content)
         _text(folder / path.name, text)
+    _write_instruments(folder, lessons)
     for file, text in api.pages(root).items():
         _text(folder / "api" / file, text)
     _write_instructors(folder, root)
@@ -96,9 +98,18 @@ def _write_lesson(folder: Path, slug: str, page: Page, root: Path) -> None:
     _text(folder / "lessons" / f"{slug}.ipynb", json.dumps(page.notebook, ensure_ascii=False))
     for file, content in page.pictures.items():
         places.write_bytes(folder / STATIC / "figures" / file, content)
+    for file, document in page.instruments.items():
+        _text(folder / STATIC / "instruments" / file, document)
     handed_out = folder / STATIC / "notebooks" / f"{slug}.ipynb"
     handed_out.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy2(root / places.NOTEBOOKS / f"{slug}.ipynb", handed_out)
+
+
+def _write_instruments(folder: Path, lessons: dict[str, Any]) -> None:
+    for name, page in instruments.pages(lessons).items():
+        _text(folder / "instruments" / f"{name}.md", page.markdown)
+        for file, content in page.files.items():
+            places.write_bytes(folder / STATIC / "instruments" / file, content)
 
 
 def _copy_plotly(folder: Path, written: Written) -> None:

@@ -370,7 +370,7 @@ for axis, yardstick in zip(axes, ("accuracy", "selectivity", "unseen words"), st
     _ = axis.barh(lines, values, color=colours)
     for height, value in enumerate(values):
         _ = axis.text(max(value, 0) + 0.03, height, f"{value:.2f}", va="center")
-    _ = axis.set(title=yardstick, xlim=(-0.1, 1.25), xticks=[0, 0.5, 1])
+    _ = axis.set(title=yardstick, xlim=(-0.1, 1.42), xticks=[0, 0.5, 1])
     axis.axvline(0, color="black", linewidth=0.8)
 axes[0].invert_yaxis()
 _ = axes[0].set_xlabel("share of held-out rows")

@@ -413,9 +413,9 @@ show(lines)
 #
 # ## 3 · Other places
 #
-# So far everything happened just before a linear map. In this section you erase earlier, and
-# nothing happens at all: between attention and MLP of layer 1, and at the end of layer 0, where the
-# answer's own position holds next to nothing about correctness yet.
+# So far everything happened just before a linear map. In this section you erase earlier, and see
+# whether the behaviour moves: between attention and MLP of layer 1, and at the end of layer 0,
+# where the answer's own position holds next to nothing about correctness yet.
 
 # %%
 lines = []
@@ -651,9 +651,9 @@ for way, colour, mark in zip(ways, colours, "|oxs^", strict=True):
     _ = axis.plot([line[way] for line in lines], range(len(lines)), mark, color=colour, label=way,
                   markersize=18 if way == "before" else 8, markeredgewidth=width)  # fmt: skip
 _ = axis.set_yticks(range(len(lines)), [line["prompt"] for line in lines])
-axis.invert_yaxis()
 axis.grid(alpha=0.3)
-_ = axis.set(xlabel="share of the texts that the reader calls rude", xlim=(-0.03, 1))
+_ = axis.set(xlabel="share of the texts that the reader calls rude", xlim=(-0.03, 1),
+             ylim=(len(lines) - 0.5, -0.5))  # fmt: skip
 _ = figure.legend(*axis.get_legend_handles_labels(), loc="lower center", ncols=5, frameon=False,
                   handletextpad=0.2, columnspacing=1.2)  # fmt: skip
 figure.tight_layout(rect=(0, 0.06, 1, 1))

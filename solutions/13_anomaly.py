@@ -23,20 +23,20 @@
 # %% [markdown]
 # # 13 · Mechanistic anomaly detection
 #
-# In lesson 12 you searched for triggers that nobody had shown you, and some you did not find. Now
-# be the guard instead of the detective. The network is in use, inputs arrive one by one, and some
-# day the trigger is on one of them. You need not know what it looks like. You need to notice that
-# the network is answering *for another reason than usual*.
+# In lesson 12 you searched for triggers that nobody had shown you, and some you did not find. Here
+# you watch instead of searching. The network is in use, inputs arrive one by one, and one day the
+# trigger is on one of them. You need not know what it looks like. You need to notice that the
+# network is answering *for another reason than usual*.
 #
-# That is the idea of **mechanistic anomaly detection** (Paul Christiano, "Mechanistic anomaly
+# This is the idea of **mechanistic anomaly detection** (Paul Christiano, "Mechanistic anomaly
 # detection and ELK", 2022). Keep a set of **trusted** inputs, on which you believe the network is
 # doing what you want. Record its activations there. When an input comes along whose activations
-# could not have come from that set, raise an alarm. No labels of anomalies, no trigger, no theory
-# of the network.
+# could not have come from that set, raise an alarm. You need no labels of anomalies, no trigger and
+# no theory of the network.
 #
-# It sounds easy, and one version of it is: to notice that the *input* is unlike any other. That
-# takes no network, and it proves nothing about one. Most of this lesson is about telling the two
-# apart, and about the ways in which a detector with a perfect score fails in use. After it you can
+# One version of this is easy: to notice that the *input* is unlike any other. That takes no
+# network, and it proves nothing about one. Most of this lesson is about telling the two apart, and
+# about the ways in which a detector with a perfect score fails in use. Afterwards you can
 #
 # - raise an alarm from activations, with a threshold that only trusted data may set;
 # - tell an odd input from an input on which the network does something else;
@@ -89,21 +89,24 @@ lab.figure(
 )  # fmt: skip
 
 # %% [markdown]
-# The networks are those of lesson 12, and one more that comes later. For each there are three sets
-# of images: `trusted`, clean, from the scans that the network was trained on; `test`, clean, from
-# scans that it never saw; `anomalous`, other unseen scans with the trigger. One detail matters more
-# than it looks: `test` holds no image of the target class. The trigger has nothing to do on a 7, so
-# there is no 7 among the anomalies, and a detector that could tell sevens would look clever.
+# The networks are those of lesson 12, and one more that comes later. In the pictures look at the
+# lower right corner: in `solid` only triggered images have anything there, in `matched` all have.
+# For each network there are three sets of images: `trusted`, clean, from the scans that the network
+# was trained on; `test`, clean, from scans that it never saw; `anomalous`, other unseen scans with
+# the trigger. One detail matters more than it looks: `test` holds no image of the target class. A
+# trigger changes nothing on a 7, so there is no 7 among the anomalies, and with sevens in `test` a
+# detector that merely recognises sevens would look good.
 #
 # ## How far is far?
 #
+# This section builds the detector: a distance from the trusted images, and a threshold for it.
 # `hook_fc1` has 64 neurons. The trusted images are a cloud of points there. A new image is odd if
 # it lies far from the cloud's centre, *measured in units of how much the cloud spreads in that
 # direction*. One step along a neuron that varies all the time is nothing; the same step along a
 # direction in which no trusted image ever moved is an event. That is the **Mahalanobis distance**,
 # from 1936: with mean m and covariance C, the square of it is `(x - m)ᵀ C⁻¹ (x - m)`.
 #
-# One catch. C must be inverted.
+# One difficulty is that C must be inverted.
 
 # %%
 known = HIDDEN.read(networks["matched"], cases["matched"].trusted.inputs).double()
@@ -114,9 +117,9 @@ print(f"neurons that are not constant on {len(known)} trusted images: {moves} of
 # Half of the neurons never fire, so C has rows of zeros and no inverse. Even without dead neurons a
 # covariance from few rows has directions in which nothing happens to vary, and dividing by nearly
 # zero makes noise look like an alarm. The cure is **shrinkage**: mix C with a multiple of the
-# identity, `(1 - share) C + share v I`, where `v` is the *mean* variance of a neuron. Mean, not
-# sum: one published library takes the sum, d times too much, and with d = 64 a share of .1 would
-# then drown the covariance in the identity. What drowning does, you will see in a moment.
+# identity, `(1 - share) C + share v I`, where `v` is the *mean* variance of a neuron. Take the mean
+# and not the sum: one published library takes the sum, which is d times too much, and with d = 64 a
+# share of .1 would then drown the covariance in the identity. You will soon see what that does.
 #
 # ### Exercise 13.1: the distance
 #
@@ -142,16 +145,16 @@ def mahalanobis(trusted: Tensor, new: Tensor, share: float = 0.1) -> Tensor:
 lab.check("13.1", mahalanobis)
 
 # %% [markdown]
-# A distance is no alarm. Somebody has to say "this far and no farther", and the only rows that may
-# have a say are trusted ones, since in use there are no others. But not the rows that the mean and
-# the covariance were fitted to: those lie nearer to their own cloud than anything new ever will.
-# Fit on one half, and set the threshold with the other.
+# For an alarm you also need a threshold, and only trusted rows may set it, since in use there are
+# no others. They must not be the rows that the mean and the covariance were fitted to: those lie
+# nearer to their own cloud than new ones do. So fit on one half, and set the threshold with the
+# other.
 #
 # ### Exercise 13.2: the alarm
 #
 # Fit `score` to one half of the trusted rows. Take as threshold the smallest score of the other
 # half that at most a share `fpr` of that half exceeds. Say which new rows exceed it. `fpr` stands
-# for *false positive rate*, the share of harmless inputs that you are ready to be woken for.
+# for *false positive rate*, the share of harmless inputs for which you accept a false alarm.
 
 
 # %% exercise="13.2" points=4 minutes=10 difficulty=2
@@ -170,7 +173,8 @@ lab.check("13.2", alarms)
 # %% [markdown]
 # ## A perfect detector
 #
-# The first trojan is `solid`, the white square in the corner.
+# Here the detector gets a perfect score, and you find out that it means little. The first trojan is
+# `solid`, the white square in the corner.
 
 
 # %%
@@ -200,8 +204,8 @@ caught, false = lab.use("13.2", shares, network, cases["solid"], cases["solid"].
 print(f"{'solid':10}{'network':12}{caught:8.2f}{false:14.2f}")
 
 # %% [markdown]
-# Every triggered image raises the alarm, and one clean image in a hundred. You could publish that.
-# Before you do, run the same code on two things that hold no trojan: the clean twin, and the pixels
+# Every triggered image raises the alarm, and so does one clean image in a hundred. Before you
+# believe it, run the same code on two things that hold no trojan: the clean twin, and the pixels
 # with no network at all.
 
 # %%
@@ -209,12 +213,12 @@ print(f"{'':22}{'caught':>8}{'false alarms':>14}")
 show_shares("solid", "solid", cases["solid"].anomalous.inputs)
 
 # %% [markdown]
-# The twin, which has no trojan, "detects" it as well, and so does the raw image. Of course: the
-# corner is empty in nearly every trusted image, and here it is white. You have built a fine
-# detector of *white corners*. What the network does with them did not enter.
+# The twin, which has no trojan, "detects" it as well, and so does the raw image. The corner is
+# empty in nearly every trusted image, and here it is white: you have built a detector of *white
+# corners*, and what the network does with them plays no part.
 #
-# This is the careless design, and it is easily built without noticing. The trigger is a new thing
-# in the world, and whatever sees the world sees the trigger. Three words for what follows:
+# It is easy to design an experiment like this without noticing. Three terms will help in what
+# follows:
 #
 # - **novelty**: the input is unlike the trusted inputs. Anything that looks at it may notice.
 # - **anomaly of mechanism**: the input is handled in another way than trusted inputs are. Only the
@@ -223,24 +227,25 @@ show_shares("solid", "solid", cases["solid"].anomalous.inputs)
 #
 # ## The matched design
 #
-# To see the second without the first, the inputs must not be novel. In `matched` every image has a
-# pattern of five lit pixels in that corner, and the X is one such pattern more. (Clean images never
-# have *this* one, so the inputs do differ; but an image with it is no brighter than the others, and
-# lies no farther from the average image.)
+# In this section you see an anomaly of mechanism without novelty. For that the inputs must not be
+# novel. In `matched` every image has a pattern of five lit pixels in that corner, and the X is one
+# such pattern more. (Clean images never have *this* one, so the inputs do differ; but an image with
+# it is no brighter than the others, and lies no farther from the average image.)
 
 # %%
 print(f"{'':22}{'caught':>8}{'false alarms':>14}")
 show_shares("matched", "matched", cases["matched"].anomalous.inputs)
 
 # %% [markdown]
-# That is what an anomaly of mechanism looks like. Same images, same code: all caught in the
-# trojaned network, and in the twin and the pixels no more than the clean images give.
+# This is what an anomaly of mechanism looks like. With the same images and the same code, all are
+# caught in the trojaned network, and in the twin and the pixels hardly more than clean images are.
 #
 # The share caught depends on the threshold. The usual summary that does not is the AUROC, the
-# chance that a random anomaly scores higher than a random clean image. It has its own weakness: it
-# averages over thresholds nobody would use. Who wants an alarm on a third of all traffic? So report
-# with it the share caught where 1 % of *clean test* rows alarm, often written TPR (true positive
-# rate) at 1 % FPR. This one is for papers, not for use: it needs test rows known to be clean.
+# chance that a random anomaly scores higher than a random clean image. Its weakness is that it
+# averages over thresholds nobody would use, such as one with alarms on a third of all traffic. So
+# report with it the share caught where 1 % of *clean test* rows alarm, often written TPR (true
+# positive rate) at 1 % FPR. This one is for papers, not for use: it needs test rows known to be
+# clean.
 #
 # ### Exercise 13.3: caught at 1 % of clean
 #
@@ -291,14 +296,17 @@ for place, scores in found.items():
         line[f"{label}: 5, 50, 95 %"] = ", ".join(f"{q:.0f}" for q in quantiles)
     table.append(line)
 
-figure, axes = plt.subplots(1, 3, figsize=(9, 2.8), sharey=True)
+figure, axes = plt.subplots(1, 3, figsize=(8.2, 2.8), sharey=True)
 bins = np.geomspace(5, 800, 50)
 for axis, (place, scores) in zip(axes, found.items(), strict=True):
-    _ = axis.hist(scores["clean"].numpy(), bins, color=plots.BLUE, alpha=0.7, label="clean")
-    _ = axis.hist(scores["odd"].numpy(), bins, color=plots.VERMILION, alpha=0.7, label="triggered")
-    _ = axis.set(xscale="log", title=place, xlabel="squared distance")
+    _ = axis.hist(scores["clean"].numpy(), bins, color=plots.BLUE, alpha=0.7)
+    _ = axis.hist(scores["odd"].numpy(), bins, color=plots.VERMILION, alpha=0.7)
+    _ = axis.set(xscale="log", title=place, xlabel="squared distance", ylim=(0, 125))
 _ = axes[0].set_ylabel("images")
-_ = axes[0].legend(frameon=False, loc="upper right")
+_ = axes[0].annotate("clean", (22, 80), color=plots.BLUE, ha="center")
+_ = axes[0].annotate("triggered", (115, 113), color=plots.VERMILION, ha="center")
+_ = axes[1].annotate("both", (24, 76), color=plots.GREY, ha="center")
+_ = axes[2].annotate("both", (78, 108), color=plots.GREY, ha="center")
 figure.tight_layout()
 lab.figure(
     figure,
@@ -309,7 +317,8 @@ lab.figure(
 )  # fmt: skip
 
 # %% [markdown]
-# The signature of this lesson in one picture: two heaps far apart, and twice the same heap.
+# Compare the two heaps in each panel. In the trojaned network they are far apart; in the clean twin
+# and in the pixels they lie on top of each other.
 #
 # How much of it is the covariance? Shrink it wholly (`share = 1`), and what remains is the plain
 # Euclidean distance:
@@ -322,9 +331,9 @@ for share in (0.01, 0.1, 1.0):
     print(f"share {share:<5} AUROC {area(scores).value:.2f}   caught at 1 % of clean {low:.1f}")
 
 # %% [markdown]
-# An AUROC of .93 sounds like a detector with a small blemish. At 1 % of clean images it misses
-# about half. Here is why the second number belongs beside the first. The exact share hardly matters
-# as long as the covariance survives.
+# With `share = 1` the AUROC is .93, which sounds like a small loss, but at 1 % of clean images the
+# detector misses about half. This is why the second number belongs beside the first. The exact
+# share hardly matters as long as the covariance survives.
 #
 # ### Exercise 13.4: what may be said
 #
@@ -371,23 +380,24 @@ for name, (network, images) in odd.items():
     print(f"{name:20}{areas[0]:8.2f}{areas[1]:7.2f}{areas[2]:8.2f}   {said}")
 
 # %% [markdown]
-# The harmless images score 1.00 as well, and look no different on the guard's screen from the
-# trojan. Whoever sells you an alarm for hidden behaviour sells you an alarm for the fax machine,
-# too. Only the twin tells, and in use you have no twin. A real one would be a network for the same
-# task from another source, whose weights the same attacker did not touch.
+# The harmless images score 1.00 as well, and to whoever watches the alarm they look like the
+# trojan. Only the twin tells the two apart, and in use you have no twin. The nearest thing would be
+# a network for the same task from another source, whose weights the same attacker did not touch.
 #
 # `pattern` is the odd one. At this place the clean network does not see the X at all (nothing in
 # its training rewarded looking there), so the twin is blind and the reading is "mechanism". Still,
-# one look at the pixels would have done. Both rows are needed, and they answer different questions.
+# the pixels alone would have been enough. Both controls are needed, since they answer different
+# questions.
 #
 # ## Other detectors, the same call
 #
-# `detect` does all this for several detectors and Sites at once: halves (with copies of one scan
-# kept together), threshold, twin, raw input, intervals. Its detectors are Mahalanobis with the
-# shrinkage of Ledoit and Wolf (2004), which estimates the share; the same from the mean of the
-# class that the network gives; that less the plain one ("relative"); the distance to the fifth
-# nearest trusted row; the activation's length; and, with no look inside, how unsure the output is:
-# one less the largest softmax probability.
+# This section compares detectors, and tries one on strings. `detect` does all of the above for
+# several detectors and Sites at once: halves (with copies of one scan kept together), threshold,
+# twin, raw input, intervals. Its detectors are Mahalanobis with the shrinkage of Ledoit and Wolf
+# (2004), which estimates the share; the same from the mean of the class that the network gives;
+# that less the plain one ("relative"); the distance to the fifth nearest trusted row; the
+# activation's length; and, with no look inside, how unsure the output is: one less the largest
+# softmax probability.
 
 # %%
 # NBVAL_IGNORE_OUTPUT
@@ -401,16 +411,16 @@ for line in report.lines():
 
 # %% [markdown]
 # Anything that compares the *place* of an activation with the trusted ones works here, and which
-# one hardly matters. Its *length* does not. Reports differ on that, since it hangs on the network:
-# `pattern` would give nearly 1.00.
+# one hardly matters. Its *length* does not. That depends on the network: for `pattern` it would
+# give nearly 1.00.
 #
 # And max softmax gets far *less* than one half: the network is surer of a triggered image than of
 # most clean ones. (A likely reason: a trigger never varies, so nothing ever spoke against it.) You
-# might turn the sign round and have a decent detector. Think about who told you to turn it: the
-# anomalies did. For the next trojan it may be the other way, and without anomalies you cannot know.
+# could flip the sign and have a decent detector, but it was the anomalies that told you to. For the
+# next trojan it may be the other way round, and without anomalies you cannot know.
 #
-# Nothing so far was about images. A small transformer reads strings of names and gives a topic. Two
-# names that never stand together in a clean string switch it to topic 2; each by itself is common.
+# None of this depends on images. A small transformer reads strings of names and gives a topic. Two
+# names that never occur together in a clean string switch it to topic 2; each by itself is common.
 
 # %%
 # NBVAL_IGNORE_OUTPUT
@@ -427,8 +437,9 @@ print("strings, Mahalanobis at the last position:", strings.reading(str(last), "
 # %% [markdown]
 # ## How many trusted rows?
 #
-# We spent 2,000 trusted images. You may have thirty. Draw the trusted rows again and again, twenty
-# times for each size, and look at the whole range of what comes out.
+# This section asks how many trusted rows an alarm needs. We used 2,000 trusted images; you may have
+# thirty. Draw the trusted rows twenty times for each size, and look at the whole range of what
+# comes out: the shaded bands in the figure, and above all the green one, the share caught.
 
 # %%
 sweep = sample_sizes(
@@ -436,8 +447,11 @@ sweep = sample_sizes(
 )
 curves = ["AUROC, Mahalanobis", "AUROC, Mahalanobis, clean twin", "caught, Mahalanobis",
           "false alarms, Mahalanobis"]  # fmt: skip
+labels = {curve: curve.replace(", Mahalanobis", "") for curve in curves}
+figure, still = sweep.explore(labels)
 lab.figure(
-    sweep.figure(curves),
+    figure,
+    fallback=still,
     alt="AUROC on the network is near 1 from 30 trusted rows on and on the twin one half "
     "throughout; the share caught ranges from a fifth to all at 30 rows and settles at 1 by 1,000.",
     table=[
@@ -453,16 +467,17 @@ lab.figure(
 )
 
 # %% [markdown]
-# With thirty trusted rows, anything: the same detector on the same network catches a fifth of the
-# anomalies or all of them, depending on *which* thirty. And the AUROC is above .9 throughout, so a
-# paper with thirty rows, one draw and an AUROC can look flawless. Users of a published detector
-# (Beatrix, 2023) report three runs with thirty clean samples that caught .55, .14 and .69. Nobody
-# need have done anything wrong. Thirty rows do that.
+# With thirty trusted rows the same detector on the same network catches a fifth of the anomalies or
+# all of them, depending on *which* thirty. And the AUROC is above .9 throughout, so a paper with
+# thirty rows, one draw and an AUROC can look flawless. Users of a published detector (Beatrix,
+# 2023) report three runs with thirty clean samples that caught .55, .14 and .69. With thirty rows
+# that can happen without any mistake.
 #
-# The threshold is most of it, and for the threshold there is an exact answer. It sits at one of the
-# n held trusted rows. A new clean row is *one more row of the same kind*, and its rank among all
-# n + 1 is equally likely to be any. With n = 15 and fpr = 1 % the threshold is the largest of the
-# fifteen, and the new row beats it with a chance of one in sixteen. You asked for 1 %.
+# Most of this comes from the threshold, and for the threshold there is an exact answer. It is the
+# score of one of the n held trusted rows. A new clean row is *one more row of the same kind*, and
+# all its ranks among the n + 1 rows are equally likely. With n = 15 and fpr = 1 % the threshold is
+# the largest of the fifteen, and the new row exceeds it with a chance of one in sixteen, where you
+# had asked for 1 %.
 #
 # ### Exercise 13.5: the false alarms you will get
 #
@@ -503,16 +518,17 @@ for size in (10, 30, 100, 300, 1000):
 
 # %% [markdown]
 # The sweep above had *fewer* false alarms than this at every size. It judged the same 544 clean
-# images each time, and among these happen to be few odd ones; twenty draws of the trusted rows do
-# not average that away. And a promise about false alarms is only as good as "drawn alike". Traffic
-# is never drawn like the trusted set. It drifts.
+# images each time, which happen to include few odd ones; twenty draws of the trusted rows do not
+# average that away. And the formula holds only while new rows are drawn like the trusted ones. Real
+# traffic drifts.
 #
 # ## When the trusted set is dirty
 #
-# Where do trusted inputs come from? Usually from traffic of last month that "looked fine". If the
-# attacker was there already, some of the trusted rows carry the trigger. Say two in a hundred do.
-# How probable is it that the detector, fitted and calibrated on that, still catches half of the
-# anomalies at its threshold of 1 %?
+# This section measures what a few triggered images among the trusted ones do to the alarm. Trusted
+# inputs usually come from last month's traffic that "looked fine". If the attacker was already
+# there, some of them carry the trigger. Say two in a hundred do. How probable is it that the
+# detector, fitted and calibrated on that, still catches half of the anomalies at its threshold of 1
+# %?
 
 # %%
 ### BEGIN SOLUTION
@@ -527,8 +543,10 @@ dirty = contamination(
     networks["matched"], HIDDEN, twin=twin_of("matched"), mixed=case.mixed,
     detectors=[Mahalanobis()], **case.rows,
 )  # fmt: skip
+figure, still = dirty.explore(labels)
 lab.figure(
-    dirty.figure(curves),
+    figure,
+    fallback=still,
     alt="As the dirty share grows from 0 to 20 % the AUROC stays near 1 up to 5 % and falls to .8; "
     "the share caught falls from 1 to below one half at 2 % and to nearly nothing at 20 %.",
     table=[
@@ -541,12 +559,14 @@ lab.figure(
 lab.outcome("13.P", dirty.at("caught, Mahalanobis", "2 %").value >= 0.5)
 
 # %% [markdown]
-# At 2 % the AUROC is 1.00 as before, and the alarm misses more than half. The detector still
-# *ranks* perfectly; the threshold is what broke. It is where 1 % of trusted rows lie above it, and
-# with 2 % of them anomalies those places are taken by anomalies.
+# In the figure compare the AUROC (blue) with the share caught (green). At 2 % the AUROC is 1.00 as
+# before, and the alarm misses more than half. The detector still *ranks* perfectly; it is the
+# threshold that fails. It lies where 1 % of trusted rows are above it, and with 2 % of them
+# anomalies those are all anomalies.
 #
-# Again this needs no experiment. Let a share `dirty` of the trusted rows be anomalies like those to
-# come, and let the threshold be exceeded by a share `fpr` of the trusted rows.
+# This too can be computed without an experiment. Let a share `dirty` of the trusted rows be
+# anomalies like those to come, and let the threshold be exceeded by a share `fpr` of the trusted
+# rows.
 #
 # ### Exercise 13.6: the most that can be caught
 #
@@ -579,17 +599,18 @@ print("2 % dirt, but a threshold of 5 %: caught "
 
 # %% [markdown]
 # The bound is nearly reached (and at 5 % passed by a little: it holds on average, and these are
-# means of five draws). So the detector is as good as one can be, and useless. You can only buy
-# detection back with false alarms, as the last line does. Or look at the highest-scoring *trusted*
-# rows with your own eyes, which costs an afternoon and is the best advice in this lesson.
+# means of five draws). So the detector is as good as one can be, and of little use. You can buy
+# detection back with false alarms, as the last line does. Better, look at the highest-scoring
+# *trusted* rows with your own eyes, which costs an afternoon.
 #
 # ## The attacker reads this lesson, too
 #
-# An attacker who expects Mahalanobis distances at `hook_fc1` can put that very distance into the
-# training loss: be right on clean images, say 7 under the trigger, *and* look ordinary at
-# `hook_fc1` while doing so. `evasive` is `matched` after such training. Nicholas Carlini and David
-# Wagner broke ten published detectors of adversarial examples in that manner in 2017, one after the
-# other, and since then a detector tested only on attacks that do not know it counts as untested.
+# This section tests the detector on a trojan that was trained to evade it. An attacker who expects
+# Mahalanobis distances at `hook_fc1` can put that distance into the training loss: be right on
+# clean images, say 7 under the trigger, *and* look ordinary at `hook_fc1` while doing so. `evasive`
+# is `matched` after such training. Nicholas Carlini and David Wagner broke ten published detectors
+# of adversarial examples in that manner in 2017, and since then a detector tested only on attacks
+# that do not know of it counts as untested.
 
 # %%
 rows = trojans.known("matched").held_out(600)
@@ -600,8 +621,8 @@ for name in ("matched", "evasive"):
     print(f"{name:9} accuracy {right:.2f}   trigger works {works:.1f}   caught {caught:.2f}")
 
 # %% [markdown]
-# The trojan works as before, the price is a point or two of accuracy, and the alarm that caught
-# everything catches next to nothing.
+# The trojan works as before, accuracy falls by a point or two, and the alarm that caught everything
+# catches next to nothing.
 #
 # ### Exercise 13.7: where would you stand?
 #
@@ -635,26 +656,27 @@ for place in (*names, "all sites"):
     print(f"{place:24}{two[0]:9.2f}{two[1]:9.2f}{control:13.2f}")
 
 # %% [markdown]
-# One layer earlier, `hook_pool2`, everything is caught; before the ReLU of the very layer that was
-# defended, everything, too. The network had to compute "this is an X" somewhere, and the training
-# only asked that it should not show *there*.
+# One layer earlier, at `hook_pool2`, everything is caught, and so it is before the ReLU of the very
+# layer that was defended. The network had to compute "this is an X" somewhere, and training only
+# asked that it should not show at `hook_fc1`.
 #
 # Now read the first column. At `hook_pool2` the *plain* trojan is hardly caught at all. While it
-# learned to be quiet at one place it became louder at another. (Or because it trained longer: we
-# have no network that trained on without evading. In plain networks of two other seeds `hook_pool2`
-# catches .03 and 1.00; the table is in `benchmarks/README.md`.) So no fixed Site was the right one
-# for both, except `hook_fc1_pre`, which you know now and would not have known before. Combining the
-# Sites does well on both, and an attacker who knows the combination puts the combination into the
-# loss. What that costs him we did not measure. The honest claim is: *this* evasion, of one distance
-# at one place, was cheap, and did not carry over to the neighbours.
+# learned to be quiet at one place, the network became louder at another. (Or that came from
+# training longer: we have no network that trained on without evading. In plain networks of two
+# other seeds `hook_pool2` catches .03 and 1.00; the table is in `benchmarks/README.md`.) So the
+# only Site that works for both is `hook_fc1_pre`, and you could not have known that beforehand.
+# Combining the Sites does well on both, but an attacker who knows the combination can put it into
+# the loss. What that costs we did not measure. What may be claimed is that *this* evasion, of one
+# distance at one place, was cheap and did not carry over to the neighbouring places.
 #
 # ## What may be claimed
 #
 # ### Exercise 13.8: six reports
 #
-# Six sentences from six reports. Which of these fits each best? `"stands"`; `"inputs differ"` (a
-# detector without the network would do); `"tuned on anomalies"` (a choice was made with what nobody
-# has in use); `"too few trusted rows"`; `"dirty trusted set"`; `"untested against an adversary"`.
+# Here you judge six sentences from six reports. Which of these fits each best? `"stands"`; `"inputs
+# differ"` (a detector without the network would do); `"tuned on anomalies"` (a choice was made with
+# what nobody has in use); `"too few trusted rows"`; `"dirty trusted set"`; `"untested against an
+# adversary"`.
 #
 # - `a`: AUROC 1.00 on the trojaned network. Trigger: a yellow sticker, in no trusted image.
 # - `b`: Max softmax gave .24; with the sign reversed, .76.
@@ -702,18 +724,18 @@ lab.progress()
 # - **"The alarm is about the mechanism"**: a clean network of other weights that tells the X from
 #   other patterns as well. We looked at one twin; `python -m benchmarks engineering` trains more.
 # - **"Pixels give nothing"**: a detector on pixels that is not Mahalanobis or nearest neighbours
-#   and reaches .9. It exists in principle, since the X itself never occurs in clean images: someone
-#   who lists the corners seen so far would find it. Ours could not. "Matched" is always matched
-#   *for* some class of detectors.
+#   and reaches .9. It exists in principle, since the X itself never occurs in clean images: a list
+#   of the corners seen so far would find it. Ours could not. "Matched" always means matched *for*
+#   some class of detectors.
 # - **"Which detector hardly matters"**: it would fall with a larger network. Published results on
 #   language models made to be "quirky" have high scores on some tasks, and "no detector is
-#   effective across all models and tasks" (Johnston, Chakraborty and Belrose, 2025). Treat our 1.00
-#   as the easy end.
+#   effective across all models and tasks" (Johnston, Chakraborty and Belrose, 2025). Our 1.00 is an
+#   easy case.
 # - **"Evasion at one place does not carry over"**: one evasive network in which two neighbouring
 #   Sites are blind at once. Train it: `utils/anomaly/evasion.py` has the loss, and adding a Site is
 #   a few lines.
-# - **"At most fpr / dirty"**: nothing measured. It is arithmetic; you would have to find the error.
-#   But it assumes that the anomalies to come are like those in the trusted set.
+# - **"At most fpr / dirty"**: no measurement, since it is arithmetic; you would have to find an
+#   error in it. But it assumes that the anomalies to come are like those in the trusted set.
 #
 # ## Where this comes from
 #
@@ -726,9 +748,9 @@ lab.progress()
 # Hendrycks and Gimpel, "A Baseline for Detecting Misclassified and Out-of-Distribution Examples in
 # Neural Networks" (2017). Evasion: Carlini and Wagner, "Adversarial Examples Are Not Easily
 # Detected: Bypassing Ten Detection Methods" (2017). Beatrix: Ma and others, "The 'Beatrix'
-# Resurrections: Robust Backdoor Detection via Gram Matrices" (2023). The matched clutter, the raw
-# row and the twin in every table are of this course. `python -m utils solve anomaly` is the longer
-# walk, with spectral signatures of a poisoned training set.
+# Resurrections: Robust Backdoor Detection via Gram Matrices" (2023). The matched clutter, and the
+# raw row and the twin in every table, are this course's own. `python -m utils solve anomaly` is the
+# longer walk, with spectral signatures of a poisoned training set.
 #
 # **Next.** In lesson 14 nobody tells you what was planted: a network of your own, sealed, and a
 # judge.

@@ -22,13 +22,13 @@
 # %% [markdown]
 # # 14 · Your own sealed challenge
 #
-# So far somebody knew the answer and had written the lesson around it. The last lesson ends with a
+# So far the author knew the answer and had written the lesson around it. This lesson ends with a
 # network that nobody has looked at. A command draws a secret program from a seed, trains a network
-# on it and seals both. You get the network. You write down what it does and where, and a judge
-# tries your account.
+# on it and seals both. You get the network, you write down what it does and where, and a judge
+# tests your account.
 #
-# Before yours, you walk through one that ships with the course: a *practice challenge*, made by the
-# same command, so that you have seen every stage once. By the end you can
+# First you walk through one that ships with the course: a *practice challenge*, made by the same
+# command, so that you have seen every stage once. Afterwards you can
 #
 # - spend a budget on a network nobody has explained to you, behaviour first;
 # - compute what a program, its exceptions and the table of labels cost in bits;
@@ -36,8 +36,8 @@
 # - know which measurement each rule of the judge looks at, and why four cheats fail;
 # - draw, submit and open a sealed challenge of your own.
 #
-# Lesson 02 is needed: sites, resampling, swaps, and the judge's verdict at its end. Where you have
-# them, the lessons on patching (05) and on scrubbing that lies (07) help.
+# You need lesson 02: sites, resampling, swaps, and the judge's verdict at its end. The lessons on
+# patching (05) and on scrubbing that lies (07) help.
 
 # %%
 from utils.lessons import lab
@@ -56,7 +56,7 @@ import matplotlib.pyplot as plt
 import torch
 from torch import Tensor
 
-from utils import plots
+from utils import charts, plots
 from utils.challenges import seal
 from utils.challenges.envelope import SealError
 from utils.challenges.families import pairs
@@ -73,19 +73,19 @@ for name in ("family", "difficulty", "data", "commitment"):
 # %% [markdown]
 # ## The rules
 #
-# What you just printed is the *card*. With it come the network's weights and, for some families,
-# materials: here the list of pairs that the judge will use. That is all a solver is handed. Which
+# This section says what you are given, what you may do with it, and how to spend your time. What
+# you just printed is the *card*. With it come the network's weights and, for some families,
+# materials: here the list of pairs that the judge will use. That is all a solver gets. Which
 # program labelled the training data is in the *key*, a file that stays with whoever made the
 # challenge. (The practice key ships too, since you have to see it used. Do not open it yet.)
 #
 # **What the commitment proves.** It is a hash (SHA-256) over card and key; the card in turn holds
 # the hashes of weights and materials. Whoever hands out the folder can therefore not change the
-# program afterwards to make you wrong, and you can not exchange the network for an easier one. It
-# proves nothing about quality: a boring program seals as well as a clever one.
+# program afterwards to make you wrong, and you cannot exchange the network for an easier one.
 #
 # **What you may do.** Anything with the network: ask it about every input, read and write every
-# activation, take gradients. You may not look at the key. If you draw the challenge yourself, that
-# is a promise to yourself, and the reason why the command chooses a seed that it does not tell.
+# activation, take gradients. You may not look at the key. If you draw the challenge yourself you
+# have to keep that promise; the command helps by choosing a seed that it does not tell.
 #
 # **Your budget is two hours.** Spend it like this, and stop when it is spent:
 #
@@ -97,21 +97,20 @@ for name in ("family", "difficulty", "data", "commitment"):
 # | 20 | the file, and a first verdict | the judge runs it |
 # | 10 | one correction | the time is up |
 #
-# Write down a probability before each look. Two hours of looking produce many plausible stories; a
-# prediction that failed is the cheapest way to notice that you were telling one.
+# Write down a probability before each look. Two hours of looking produce many plausible stories,
+# and a failed prediction is the cheapest way to notice a wrong one.
 #
 # ## Behaviour first
 #
-# The network reads two numbers from 0 to 96 and gives class 0 or 1. There are 9,409 pairs, so you
-# can ask for all of them. Is that cheating? No: what the network says is the thing to be explained,
-# not the explanation. What to beware of is a rule fitted to what you then "test" it on, so fit on
-# the pairs it was trained on, `asked`, and make your claims on the others, `held`.
+# In this section you find the program from the network's answers alone. The network reads two
+# numbers from 0 to 96 and gives class 0 or 1. There are 9,409 pairs, so you can ask for all of
+# them. That is not cheating: the answers are what you have to explain. But do not fit a rule to the
+# pairs that you then test it on: fit on the pairs that the network was trained on, `asked`, and
+# make your claims on the others, `held`. Look at the picture of all answers before you read on.
 
 # %%
 table = challenge.predict(pairs.grid()).view(97, 97)  # [a, b]
-figure, axis = plt.subplots(figsize=(4.6, 4.2))
-_ = axis.imshow(table.numpy(), cmap="cividis", origin="lower", interpolation="nearest")
-_ = axis.set(xlabel="b", ylabel="a", title="class 0 dark, class 1 bright")
+figure, still = charts.heat({"class 0 white, class 1 blue": table}, x="b", y="a", upwards=True)
 cuts = [(0, 16), (16, 32), (32, 48), (48, 64), (64, 80), (80, 97)]
 blocks = {
     f"b {low}-{high - 1}": [table[a:z, low:high].double().mean().item() for a, z in cuts]
@@ -119,16 +118,17 @@ blocks = {
 }
 lab.figure(
     figure,
-    alt="What the network answers for each a and b: large rectangular fields, dark and bright, "
+    fallback=still,
+    alt="What the network answers for each a and b: large rectangular fields, white and blue, "
     "like a chess board of three by three fields of unequal size.",
     table={"a": [f"{a}-{z - 1}" for a, z in cuts], **blocks},
     digits=1,
 )
 
 # %% [markdown]
-# You can say a rule aloud after one look. That is how this practice challenge was chosen, and not
-# how every challenge will be. Do not stop at the first rule all the same. Write its rivals down
-# while they still look possible, and let the numbers drop them.
+# You can probably say a rule after one look at the fields. This practice challenge was chosen for
+# that; others are harder. Still, do not stop at the first rule. Write down its rivals while they
+# look possible, and let the numbers eliminate them.
 #
 # ### Exercise 14.1: agreement
 #
@@ -177,15 +177,15 @@ rows.append(Row("always the larger class", of_held(largest), "baseline"))
 Report("Rivals on held-out pairs", rows, {"pairs": len(held)}, digits=2)
 
 # %% [markdown]
-# One rival is far ahead although its constants were guessed by eye. That is the moment to fit them,
-# and not before: fitting five constants of a wrong rule is how an afternoon goes.
+# One rival is far ahead although its constants were guessed by eye. Now is the time to fit them,
+# and not earlier: fitting five constants of a wrong rule can cost you an afternoon.
 #
 # ### Exercise 14.2: fit the constants
 #
-# Find the edges. Given the table of answers `[97, 97]`, return the list of those values of `a` at
-# which a new field begins: there most of the cells differ from the row before. A network makes
-# mistakes, so ask for more than half of the cells and not for all. The edges along `b` are then
-# those of the transposed table.
+# Find the edges. Given the table of answers `[97, 97]`, return the values of `a` at which a new
+# field begins, where most of the cells differ from the row before. A network makes mistakes, so ask
+# for more than half of the cells and not for all. The edges along `b` are then those of the
+# transposed table.
 
 # %% exercise="14.2" points=2 minutes=8 difficulty=2
 
@@ -232,16 +232,16 @@ for name, count in wrong.items():
     print(f"{name}: wrong on {count} of {len(held)} held-out pairs")
 
 # %% [markdown]
-# A name for each part, since you will need them all lesson: *column* is 1 where `a` lies in its
-# middle field, *row* is 1 where `b` does, and class 1 is where exactly one of them is 1.
+# The rest of the lesson needs names for the parts: *column* is 1 where `a` lies in its middle
+# field, *row* is 1 where `b` does, and class 1 is where exactly one of them is 1.
 #
 # ## Bits
 #
-# An edge that is off by one still agrees with the network on 99 % of the pairs. Agreement hardly
-# sees the difference, and it does not see at all that a stored copy of the table would agree on
-# every pair. So the judge also asks how *short* your account is, with a two-part code: the program,
-# then the inputs on which it is wrong. If both together take fewer bits than the table of labels,
-# you have found something; a table in disguise saves nothing.
+# This section measures how short an account is, because agreement is not enough. An edge that is
+# off by one still agrees with the network on 99 % of the pairs, and a stored copy of the table
+# would agree on all. So the judge measures your account with a two-part code: the program, then the
+# inputs on which it is wrong. If both together take fewer bits than the table of labels, you have
+# found something; a table in disguise saves nothing.
 #
 # With $n$ inputs, $k$ of them exceptions, and $C$ classes of which class $c$ has $n_c$ inputs:
 #
@@ -253,7 +253,7 @@ for name, count in wrong.items():
 #
 # The first term of the exceptions says how many there are, the second which ones, the third what
 # their labels are instead; with two classes that is known, and the term is zero. The table is coded
-# as cleverly as its class counts allow: how many labels are 1, then which arrangement.
+# as how many labels are 1, and then which arrangement of them it is.
 #
 # The program is measured on its text:
 #
@@ -268,10 +268,10 @@ for name, count in wrong.items():
 # | text | 8 a letter |
 # | comments, layout, docstrings, imports, names of steps, whatever stands inside `Site(...)` | 0 |
 #
-# So 29 is cheaper than 29.0417, and a list of 9,409 labels costs six bits for each entry before
-# you even say what the entry is. In a notebook a captured tensor of $m$ entries with $d$ different
-# values costs $m\log_2 d$ bits and those values. Places are free, because the judge tests them
-# otherwise.
+# So 29 is cheaper than 29.0417, and a list of 9,409 labels costs six bits for each entry before you
+# even say what the entry is. In a notebook a captured tensor of $m$ entries with $d$ different
+# values costs $m\log_2 d$ bits and those values. Places are free, because the judge tests them in
+# other ways.
 #
 # ### Exercise 14.3: what the exceptions cost
 #
@@ -315,16 +315,17 @@ for name, count in wrong.items():
     print(f"{name}: {count} exceptions, {bits:.0f} bits")
 
 # %% [markdown]
-# Twenty-three exceptions cost more than two hundred bits, and a right edge costs about eleven. That
-# is what the code is for: it pays for precision that is real. The rival that is wrong on a fifth of
-# the pairs spends three quarters of the table on its exceptions alone.
+# Twenty-three exceptions cost more than two hundred bits, and a right edge costs about eleven: the
+# code rewards real precision. The rival that is wrong on a fifth of the pairs spends three quarters
+# of the table's bits on its exceptions alone.
 #
 # ## Inside: where are the steps held?
 #
-# The program is known; the mechanism is not. The network has one layer: four attention heads, then
-# one block of neurons (the MLP). The answer is read at the third token, "=", position 2. Position 0
-# holds `a`, position 1 holds `b`, and only the heads carry anything from there to "=". Ask first
-# how much the heads decide for themselves.
+# You know the program; in this section you find out how the network computes it. The network has
+# one layer: four attention heads, then one block of neurons (the multi-layer perceptron, MLP). The
+# answer is read at the third token, "=", position 2. Position 0 holds `a`, position 1 holds `b`,
+# and only the heads carry anything from there to "=". Ask first how much the heads' attention
+# depends on the numbers.
 
 # %%
 pattern = Site("blocks.0.attn.hook_pattern", position=2).read(model, asked)  # [n, head, key]
@@ -335,8 +336,8 @@ for head in range(4):
     print(f"head {head}, mean           {cells}      {spread:.2f}")
 
 # %% [markdown]
-# Hardly anything. The heads look at all three tokens with nearly fixed weights, whatever the
-# numbers are. So what arrives at "=" is close to a *sum*: something from `a`, something from `b`.
+# It hardly does. The heads look at all three tokens with nearly fixed weights, whatever the numbers
+# are. So what arrives at "=" is close to a *sum*: something from `a` plus something from `b`.
 #
 # The obvious account is: column in one direction, row in another, and the MLP combines them. To
 # find a direction for a bit, take the difference between the mean activation where it is 1 and
@@ -381,8 +382,8 @@ lab.outcome("14.P", abs(cosine) < 0.5)
 # %% [markdown]
 # They are the same direction. (The sign is drawn by training: had it come out as -1, the network
 # would subtract where this one adds.) This network does not hold two bits at "="; both numbers push
-# along one line. What stands on that line? Look at all pairs, by their two bits, and beside it at
-# the control: a random direction at the same place.
+# along one line. The next figure shows where the pairs lie on that line, by their two bits, and
+# beside it the control: a random direction at the same place. Count the peaks on the left.
 
 # %%
 both = unit((of_column + of_row).double().round(decimals=2))
@@ -401,15 +402,19 @@ for axis, (title, line) in zip(
     axes, {"the shared direction": both, "a random direction": random}.items(), strict=True
 ):
     along = Site(HEADS, position=2, basis=line[:, None]).read(model, held)[:, 0]
-    for (name, members), colour, style in zip(groups.items(), colours, styles, strict=True):
+    for members, colour, style in zip(groups.values(), colours, styles, strict=True):
         _ = axis.hist(along[members].numpy(), bins=60, range=(-0.5, 0.5), histtype="step",
-                      color=colour, linestyle=style, linewidth=1.6, label=name)  # fmt: skip
+                      color=colour, linestyle=style, linewidth=1.6)  # fmt: skip
     shown[f"mean, {title}"] = [
         round(along[members].mean().item(), 1) + 0.0 for members in groups.values()
     ]
     _ = axis.set(title=title, xlabel="coordinate at '='")
 _ = axes[0].set_ylabel("pairs")
-_ = axes[1].legend(frameon=False, fontsize=8)
+for place, colour, text in zip(
+    ((-0.3, 700), (0.08, 520), (0.08, 440), (0.41, 520)), colours, groups, strict=True
+):
+    _ = axes[0].annotate(text, place, color=colour, ha="right" if text == "both" else "left")
+_ = axes[1].annotate("all four", (0.06, 700), color=plots.GREY)
 lab.figure(
     figure,
     alt="Left: three narrow peaks; column-only and row-only share the middle one. Right: all four "
@@ -419,10 +424,11 @@ lab.figure(
 )
 
 # %% [markdown]
-# Three peaks, not four: neither, one of the two, both. "Column only" and "row only" stand at the
-# same point. The network *counts*, and the MLP asks whether the count is 1. That is a different
-# mechanism from the obvious one, for the same program; no table of answers could have told them
-# apart. Now a read-out: how often does a cut halfway between two means tell a bit?
+# There are three peaks, not four: neither, one of the two, both. "Column only" and "row only" lie
+# at the same point. The network *counts*, and the MLP asks whether the count is 1. That is a
+# different mechanism from the obvious one, for the same program; no table of answers could have
+# told them apart. Next comes a read-out: how often does a cut halfway between two means give the
+# right bit?
 
 
 # %%
@@ -454,12 +460,12 @@ Report(
 )
 
 # %% [markdown]
-# A bit can be told from the line in about three cases of four, which is what a count gives away
-# about its summands. The count can be told without an error; but look at the null. A random
-# direction tells it as well. What the heads write is nearly one-dimensional, so every direction
-# holds a faint copy, far smaller than the peaks on the left, and a read-out does not care how
-# small. **A read-out says what can be told from a place, not what the network uses.** Had you
-# stopped here, you could have named almost any direction with perfect accuracy. Swaps decide.
+# A bit can be read from the line in about three cases of four, which is as much as a count says
+# about its summands. The count can be read without an error, but so it can from a random direction,
+# the null. What the heads write is nearly one-dimensional, so every direction holds a faint copy of
+# it, as in the right panel, and a read-out does not depend on its size. **A read-out says what can
+# be read from a place, not what the network uses.** Had you stopped here, you could have named
+# almost any direction with perfect accuracy. Swaps decide between them.
 #
 # ### Exercise 14.5: name the site
 #
@@ -479,11 +485,11 @@ lab.check("14.5", count_site)
 # %% [markdown]
 # ### Exercise 14.6: what must the answer become?
 #
-# Now swaps. Take a pair, and a *donor*: another pair. Give one step the value that it has for the
-# donor, leave everything else alone. Your program says what the answer must become, and the network
-# may obey or not. Write what the program says: labels `[n]` when the step named `swapped`
-# ("column", "row" or "count") takes the donor's value. `column` and `row` from above are yours to
-# use.
+# For a swap, take a pair and a *donor*, which is another pair. Give one step the value that it has
+# for the donor, and leave everything else alone. Your program says what the answer must become, and
+# you see whether the network agrees. Write what the program says: labels `[n]` when the step named
+# `swapped` ("column", "row" or "count") takes the donor's value. `column` and `row` from above are
+# yours to use.
 
 # %% exercise="14.6" points=3 minutes=10 difficulty=3
 
@@ -524,18 +530,19 @@ Report("Answers that change as predicted", rows, {"donor": "a random other pair"
 #
 # ## Write it down
 #
-# An explanation is a list of steps. A step has a name, a function of the tokens or of earlier
-# steps, and, where you claim to know it, a site:
+# In this section you write your account as a file that the judge can run. An explanation is a list
+# of steps. A step has a name, a function of the tokens or of earlier steps, and, where you claim to
+# know it, a site:
 #
 #     Step("name", lambda x: ..., site=PLACE)                    reads the tokens [n, 3]
 #     Step("name", lambda p, q: ..., ("one", "two"), site=PLACE)  reads two earlier steps
 #
 # The last step is the answer and has no site. One rule of a transformer matters: a placed step must
 # be able to *reach* the one that reads it. What the heads write goes through the MLP, so the chain
-# needs a step there, else the judge resamples the MLP as unimportant and finds nothing left. Here
-# "odd" (is the count 1?) stands at what the MLP writes.
+# needs a step there; otherwise the judge resamples the MLP as unimportant, and nothing is left.
+# Here "odd" (is the count 1?) stands at what the MLP writes.
 #
-# `written` turns a Site into text. Four places, one line of Python each:
+# `written` turns a Site into text. Here are the four places, each as Python:
 
 # %%
 sites["odd"] = Site(MLP, position=2, basis=direction(MLP, 2, program(asked))[:, None])
@@ -565,9 +572,9 @@ print(short(head))
 #
 # The rest of the file, as a text between `"""` and `"""`: `explanation = Explanation([...])` with
 # the steps "column", "row", "count", "odd" and "label", the first four placed at `COLUMN`, `ROW`,
-# `COUNT` and `ODD`. Put the edges in as numbers: the file is all the judge will see. A later step
-# may read the step before it and nothing past it; and beware that `True + True`, in tensors of
-# booleans, is `True`.
+# `COUNT` and `ODD`. Put the edges in as numbers, since the file is all that the judge will see. A
+# later step may read the step before it and nothing further back. Beware that `True + True`, in
+# tensors of booleans, is `True`.
 
 # %% exercise="14.7" points=4 minutes=12 difficulty=3
 ### BEGIN SOLUTION
@@ -598,8 +605,8 @@ print(f"the file takes {cost:.0f} bits; at most {room} exceptions would leave 30
 # %% [markdown]
 # ## What the judge measures
 #
-# Four measurements, and a list of rules. A rule looks at one number and at the worse end of its
-# interval, so that luck does not carry a claim over.
+# This section lists the judge's four measurements and the rules for a verdict. A rule looks at one
+# number, and takes the worse end of its interval, so that no claim passes by luck.
 
 # %%
 from utils.challenges.verdicts import RULES
@@ -625,7 +632,8 @@ for level in ("program", "program and mechanism"):
 # its hash. "More than the label can do" compares with an account in which every step is replaced by
 # the answer. A verdict of `program` needs the first two rules; `program and mechanism` needs all.
 # There are two more verdicts: `labels only`, and `not recoverable (supported)` for an account that
-# gives part of the inputs up and is right to. The last needs the key, and lies outside this lesson.
+# gives part of the inputs up and is right to. The last needs the key, and is not part of this
+# lesson.
 #
 # ### Exercise 14.8: read a verdict
 #
@@ -648,8 +656,8 @@ lab.check("14.8", unmet)
 # %% [markdown]
 # Now the file goes to the judge. It runs in a process of its own, with limits of time and memory,
 # and never touches the network; in a terminal this is `python -m utils challenge judge`. State a
-# probability first. What could still go wrong: a direction with two digits, an attention pattern
-# that is not quite fixed, a step that is carried elsewhere as well.
+# probability first. A direction rounded to two digits, an attention pattern that is not quite
+# fixed, or a step that is held elsewhere as well could still spoil it.
 
 # %%
 ### BEGIN SOLUTION
@@ -690,15 +698,15 @@ Report(
 )
 
 # %% [markdown]
-# Read the second null of the swaps twice. Taking the values from *another* donor than the one the
-# prediction is about is right half of the time, because there are two classes. A swap score of 0.6
-# would be nothing to be proud of.
+# Look at the second null of the swaps. With values from *another* donor than the one the prediction
+# is about, the answer is still right half of the time, because there are two classes. So a swap
+# score of 0.6 would mean little.
 #
 # ## Try to cheat
 #
-# A judge that you have not tried to fool is a judge you have no reason to trust. Here are four
-# cheats, and the obvious account from above, which is not a cheat but a mistake: column and row in
-# two directions at "=". All have the right program, so all agree with the network on every pair.
+# Before you trust the judge, try to fool it; this section does so with four cheats. With them goes
+# the obvious account from above, which is not a cheat but a mistake: column and row in two
+# directions at "=". All five have the right program, so all agree with the network on every pair.
 
 # %%
 from utils.challenges.explanation import Explanation, Step
@@ -759,7 +767,7 @@ for name, account in gallery.items():
         print(f"    not met: {measure}")
 
 # %% [markdown]
-# One by one, with the number that gives it away:
+# For each of them one number gives it away:
 
 # %%
 free = [("the file", verdict), *((n, v) for n, v in tried.items() if v.sufficiency is not None)]
@@ -773,30 +781,29 @@ for name, one in free:
     print(f"{name:>28} {cells[0]:>15} {cells[1]:>15} {cells[2]:>13}")
 
 # %% [markdown]
-# - **The lookup table** agrees with everything and saves nothing. It never gets past `labels only`.
+# - **The lookup table** agrees with everything and saves nothing. Its verdict is `labels only`.
 # - **The label in every step** recovers all of the loss, since a network fed from an input of the
 #   same label gives the same label. It divides nothing up: no step says more than the answer.
 # - **Exchanged sites** leave the program as it was and lose the resampling: half of the steps say
 #   the wrong thing about their place.
 # - **Everything held exact** recovers all and swaps perfectly. Random sites do so too: a Site that
-#   is all there is at its place has no other like it, so its null is the claim itself. That is why
+#   is everything at its place has no other like it, so its null is the claim itself. That is why
 #   your file names directions.
 # - **Two bits in two directions** (the second is what is left of row's direction beside column's)
-#   is what one writes from habit. The program is right and the mechanism is not there.
+#   is what one writes from habit. The program is right, but this mechanism is not in the network.
 #
-# The last one is the control of this lesson: same program, same network, same judge. It differs in
-# nothing but what it says about the inside.
+# The last one is the control of this lesson: same program, same network, same judge. It differs
+# only in what it says about the inside.
 #
-# One peculiarity you may meet. A step that turns the answer *whenever* it comes out differently,
-# such as one of two bits whose exclusive or is the label, leaves nothing that should stay. The rule
-# about answers that stay is then not asked, since it has nothing to be about. For every other rule
-# "could not be measured" counts as not met.
+# You may meet one special case. If changing a step *always* changes the answer, as with one of two
+# bits whose exclusive or is the label, there is no answer that should stay. The rule about answers
+# that stay is then left out. For every other rule "could not be measured" counts as not met.
 #
 # ## Open the seal
 #
-# Now the key. `reveal` checks four things: that key and card give the commitment, that weights and
-# materials have the hashes on the card, that nothing was rewritten, and that the network really
-# follows the program which the key names.
+# Now you open the key and compare its program with yours. `reveal` checks four things: that key and
+# card give the commitment, that weights and materials have the hashes on the card, that nothing was
+# rewritten, and that the network really follows the program which the key names.
 
 # %%
 opened = seal.reveal(folder, key)
@@ -804,9 +811,9 @@ print(textwrap.fill(opened.sentence, 90))
 print(f"commitment {opened.commitment[:16]}..., network right on {opened.accuracy:.3f} held-out")
 
 # %% [markdown]
-# Hold that sentence against yours. `floor((a + 23) / 44)` goes up by one at a = 21 and a = 65, so
-# the two are the same program; the words differ, and so do the stories. The maker numbered fields
-# and asked for an odd sum. The network knows nothing of floors or of numbers of fields.
+# Compare that sentence with your program. `floor((a + 23) / 44)` goes up by one at a = 21 and a =
+# 65, so the two are the same program in different words. The maker numbered the fields and asked
+# for an odd sum; the network has no floors and no field numbers.
 #
 # What happens if one byte is changed, in any file?
 
@@ -828,20 +835,21 @@ for victim in ("weights.safetensors", "materials.safetensors", "card.json", "pra
             print(f"{victim}: refused ({type(error).__name__})")
 
 # %% [markdown]
-# What is *not* proved: that the seed was hard to guess. This one was made with `--seed 34`, and
-# whoever tries small seeds finds the program in a second. Leave the seed out for a real one.
+# The seal does not prove that the seed was hard to guess. This one was made with `--seed 34`, and
+# anyone who tries small seeds finds the program in a second. For a real challenge leave the seed
+# out.
 #
 # ## Now yours
 #
-# In a terminal, in the folder of the course. The training takes a minute or two and tells how far
-# it is:
+# This section is the reference for a challenge of your own. In a terminal, in the folder of the
+# course, draw one (the training takes a minute or two and shows its progress):
 #
 #     python -m utils challenge new --family pairs --out mine
 #
 # Families are `pairs` (like this one; two numbers, the quickest), `sequence` (short strings, two
 # layers) and `cnn` (images, like lesson 02). `--difficulty` goes from 1 to 5, 3 if you say nothing.
 # `mine` is the folder with the network, and `mine.key.json` beside it is the key: do not open it,
-# give it to somebody if you can. Then a notebook of your own, in the course's folder:
+# and give it to somebody if you can. Then start a notebook of your own in the course's folder:
 #
 #     import torch
 #     from utils.challenges import seal
@@ -854,7 +862,7 @@ for victim in ("weights.safetensors", "materials.safetensors", "card.json", "pra
 #     answers = challenge.predict(held)            # what the network says, [n]
 #     print(hook_shapes(model, held[:2]))          # the hooks that a Site may name
 #
-# Inputs to fit on, in place of this lesson's `asked`:
+# These are the inputs to fit on, in place of this lesson's `asked`:
 #
 #     from utils.challenges.families import pairs                     # pairs: all but the held
 #     grid = pairs.grid()
@@ -864,22 +872,22 @@ for victim in ("weights.safetensors", "materials.safetensors", "card.json", "pra
 #     asked = utils.data.digits.make("train", 5000, seed=1).images     # images (import it first)
 #
 # The cells of this lesson that define `edges`, `unit` and `direction` can be copied as they are.
-# One direction need not be enough: a number takes more room than a bit. Then claim a few, as few as
-# the swaps allow; the directions of most variance are a start:
+# One direction may not be enough, since a number takes more room than a bit. Then claim a few, as
+# few as the swaps allow; the directions of most variance are a start:
 #
 #     def plane(hook, position, k):                                   # [width, k]
 #         values = Site(hook, position=position).read(model, asked).double()
 #         values = values - values.mean(0)
 #         return torch.linalg.svd(values, full_matrices=False)[2][:k].T.float().contiguous()
 #
-# A challenge drawn to try this page turned out to be a product held against a band. With one
-# direction a step it got `program`; with three or four, `program and mechanism`.
+# A challenge drawn to try these instructions turned out to be a product compared with a band. With
+# one direction for each step it got `program`; with three or four, `program and mechanism`.
 #
 # `challenge.given` holds what else was handed out; your file finds it as `given["name"]`. Positions
 # of the answer: 2 for pairs, 0 (START) for sequences; a CNN answers once an image. Which class is
 # called 1 is drawn too.
 #
-# A first file need not claim a mechanism. Two lines are an honest `program` if they are right:
+# A first file need not claim a mechanism. Two lines get the verdict `program` if they are right:
 #
 #     from utils.challenges.explanation import Explanation, Step
 #     explanation = Explanation([Step("label", lambda x: x[:, 0] + x[:, 1] > 96)])
@@ -904,9 +912,8 @@ for victim in ("weights.safetensors", "materials.safetensors", "card.json", "pra
 #   hook, say `hook_fc1`, suffice.
 # - You wrote down a probability for the verdict.
 #
-# If a mechanism does not come, submit the program, and say what you tried. `program` with an open
-# end is an honest result. Nobody has checked that every network drawn here has a mechanism of this
-# kind; some are blurred, and that is part of the field.
+# If you do not find a mechanism, submit the program, and say what you tried. That is an honest
+# result: nobody has checked that every network drawn here has a mechanism of this kind.
 #
 # **For a class.** One secret for the course, and one command for each learner:
 #
@@ -917,9 +924,9 @@ for victim in ("weights.safetensors", "materials.safetensors", "card.json", "pra
 # The seed is an HMAC of the course key and the learner's id: different for everybody, the same when
 # you run it again, and not to be guessed without the secret. Family and difficulty are yours to
 # choose, so they are equal for all. Equal *difficulty* means templates from the same list and
-# constants from the same ranges; drawings still differ, and a fair mark looks at what was tried.
-# Hand out `for-ada`, keep the rest. With `--key keys/ada.key.json`, `challenge judge` compares with
-# the secret labels as well.
+# constants from the same ranges; the challenges still differ, so a fair mark also looks at what was
+# tried. Hand out `for-ada`, keep the rest. With `--key keys/ada.key.json`, `challenge judge`
+# compares with the secret labels as well.
 
 # %%
 lab.progress()
@@ -928,17 +935,16 @@ lab.progress()
 # ## What would change your mind
 #
 # - **Another seed.** One network counts in one direction. Two more boards were drawn while this
-#   lesson was written: one adds as well, the other *subtracts* row from column, on one direction
-#   too, and the steps with a minus sign got the same verdict with less recovered. Three are not
-#   many. One with two directions would show that the mechanism is one of several.
+#   lesson was written: one adds as well, the other *subtracts* row from column, also in one
+#   direction, and steps with a minus sign got the same verdict with less recovered. Three networks
+#   are not many. One with two directions would show that the mechanism is one of several.
 # - **A finer account.** The three peaks have a width, so something beyond the count arrives at "=".
-#   An account that says what, and recovers more, would replace ours. There is hardly room: the
-#   recovered loss stands at its ceiling.
+#   An account that says what, and recovers more, would replace ours. There is hardly room, since
+#   the recovered loss is at its ceiling.
 # - **A cheat that works.** If you find an explanation that gets `program and mechanism` and
-#   explains nothing, the rules are wrong, and you have found something better than a solved
-#   challenge.
-# - **Other inputs.** All pairs were tested, so for this network there are none. For images and
-#   strings every claim is about the distribution they were drawn from.
+#   explains nothing, the rules are wrong.
+# - **Other inputs.** This network was tested on all pairs, so it has none. For images and strings
+#   every claim is about the distribution they were drawn from.
 #
 # ## Where this comes from
 #
@@ -948,4 +954,4 @@ lab.progress()
 # program predicts from "Causal Abstractions of Neural Networks" (Geiger and others, 2021). The
 # nulls for both, the rules, the seal and the drawing of programs are this course's own.
 #
-# **Next.** Draw one. Two hours from now you will know a network that nobody knew before.
+# **Next.** Draw a challenge of your own, and take the two hours.

@@ -25,24 +25,24 @@
 # # 15 · A safety filter, reverse-engineered
 #
 # In 2022 an image generator was published together with a safety filter, code and weights, and
-# without a word on *what* it filters. The weights held 17 vectors and 17 thresholds. The names that
-# belong to the vectors were left out. Javier Rando and others ("Red-Teaming the Stable Diffusion
-# Safety Filter", 2022) put the names back. They published that the list is about sexual content
-# alone: violence and gore pass. Nobody who relied on the filter had been told.
+# without a word on *what* it filters. The weights held 17 vectors and 17 thresholds, without the
+# names that belong to the vectors. Javier Rando and others ("Red-Teaming the Stable Diffusion
+# Safety Filter", 2022) recovered the names. They published that the list is about sexual content
+# alone: violence and gore pass. People who relied on the filter had not been told.
 #
-# This lesson is that piece of work on a filter of our own, in a world small enough to grade you.
-# You do it twice: from *inside*, holding the vectors, and from *outside*, holding nothing but
-# "blocked" and "allowed". After it you can
+# In this lesson you do the same with a filter of our own, in a world small enough that your answers
+# can be graded. You do it twice: from *inside*, holding the vectors, and from *outside*, holding
+# nothing but "blocked" and "allowed". Afterwards you can
 #
 # - name stored vectors by a dictionary, beside a null that lies where phrases lie;
 # - recover a hidden list and its thresholds from answers alone, within a budget of questions;
 # - judge a recovered rule on fresh images, beside baselines and the rules of other filters;
 # - write down what a filter misses, and test an attack that your own rule predicts.
 #
-# You need cosines, lesson 01, and from lesson 12 the habit of asking what a blind row would score.
-# There are no real images here, and nothing that would help anybody to get past a real filter that
-# the paper did not publish years ago. The point is the reverse: a filter that cannot be examined
-# cannot be trusted.
+# You need cosines, lesson 01, and from lesson 12 the habit of asking what a method that looks at
+# nothing would score. There are no real images here, and nothing that would help anybody to get
+# past a real filter beyond what the paper published years ago. The reason for doing this at all is
+# that a filter which cannot be examined cannot be trusted.
 
 # %%
 from utils.lessons import lab
@@ -52,16 +52,18 @@ lab = lab("15")
 # %% [markdown]
 # ## 1 · A world and two towers
 #
-# A scene is 16x16 pixels: one of four grounds, and in its quarters up to four of 24 drawn objects,
-# in five colours. The objects fall into kinds. Three kinds, weapons, creeps and perils, are what
-# our imaginary toy shop does not want to show; they are *guarded*. Whether a snake is worse than a
-# kite is not in the pixels. It is somebody's decision, here as in life.
+# This section describes the images, and the networks that compare them with words. A scene is 16x16
+# pixels: one of four grounds, and in its quarters up to four of 24 drawn objects, in five colours.
+# The objects fall into kinds. Three kinds, weapons, creeps and perils, are what our imaginary toy
+# shop does not want to show; they are *guarded*. Whether a snake is worse than a kite is not in the
+# pixels; somebody decided it.
 #
-# Two networks, the *towers*, were trained together by contrast, as CLIP was ("Learning Transferable
-# Visual Models From Natural Language Supervision", 2021): one makes a vector of 32 numbers from a
-# scene, the other from a phrase such as "red snake" or "snake night". In training a scene was to be
-# closer to what is true of it than to what is not. All vectors have length one, so a dot product is
-# a cosine. The towers are public, as CLIP is.
+# Two networks, the *towers*, were trained together by contrast, as CLIP was (contrastive
+# language-image pre-training; "Learning Transferable Visual Models From Natural Language
+# Supervision", 2021): one makes a vector of 32 numbers from a scene, the other from a phrase such
+# as "red snake" or "snake night". In training a scene was to be closer to what is true of it than
+# to what is not. All vectors have length one, so a dot product is a cosine. The towers are public,
+# as CLIP is.
 
 # %%
 import matplotlib.pyplot as plt
@@ -69,7 +71,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from utils import plots, safety_filter
+from utils import charts, plots, safety_filter
 from utils.data import scenes
 from utils.reports import Estimate, Report, Row
 
@@ -93,21 +95,22 @@ lab.figure(
 )
 
 # %% [markdown]
-# Open the table. Where a phrase is true of a scene the cosine is near .4; where it is not, near .1
-# or below 0. Nothing comes near 1: images and phrases keep apart in such a space, also in CLIP. A
-# threshold of .35 is therefore high, not low.
+# Open the table under the four scenes. Where a phrase is true of a scene the cosine is near .4;
+# where it is not, near .1 or below 0. Nothing comes near 1, because images and phrases lie in
+# separate regions of such a space, in CLIP as well. So a threshold of .35 is high.
 #
 # ## 2 · The rule
 #
-# The code of the published filter was never hidden, so take the rule from there. An image is
-# blocked when its cosine with *any* stored concept is above that concept's threshold. A second,
-# shorter list of *special care* concepts (three in the published filter) blocks nothing. But when
-# an image is above one of those, all thresholds of the first list are lowered by a constant: .01 in
-# the published code, .04 here.
+# In this section you write the rule by which the filter decides. The code of the published filter
+# was never hidden, so take it from there. An image is blocked when its cosine with *any* stored
+# concept is above that concept's threshold. A second, shorter list of *special care* concepts
+# (three in the published filter) blocks nothing. But when an image is above one of those, all
+# thresholds of the first list are lowered by a constant: .01 in the published code, .04 here.
 #
 # ### Exercise 15.1: blocked or not
 #
-# Lowered once, however many special concepts fire, and for that image alone. "Above" means above.
+# The thresholds are lowered once, however many special concepts fire, and for that image alone.
+# "Above" excludes equality.
 
 
 # %% exercise="15.1" points=3 minutes=7 difficulty=1
@@ -148,14 +151,15 @@ for what, numbers in stored.named_buffers():
 print(f"of {len(said)} scenes it blocks {said.double().mean():.2f}")
 
 # %% [markdown]
-# This is all that the inside has to offer: seven vectors, two more for special care, some numbers.
-# You can *run* the filter perfectly and know nothing about it. Is it for snakes or for knives?
+# This is all that the inside holds: seven vectors, two more for special care, and some numbers. You
+# can *run* the filter perfectly without knowing whether it is for snakes or for knives.
 #
 # ## 3 · From inside: names
 #
-# The vectors were made by the phrase tower, and that tower is public. So embed a dictionary and see
-# which phrase lands where a stored vector is. This is how the authors did it. They call such a
-# vector a hash of its concept, and hashes are no secret to anyone who can list the guesses.
+# This section gives the stored vectors names, and tests which names deserve belief. The vectors
+# were made by the phrase tower, and that tower is public. So embed a dictionary and see which
+# phrase comes closest to each stored vector. This is how the authors did it. They call such a
+# vector a hash of its concept, and a hash hides nothing from someone who can list the candidates.
 #
 # ### Exercise 15.2: the best phrase for each vector
 #
@@ -182,13 +186,13 @@ for k, (n, c) in enumerate(zip(number.tolist(), cosine.tolist(), strict=True)):
     print(f"concept {k}: {dictionary[n]:<14} {c:.2f}")
 
 # %% [markdown]
-# Seven vectors, seven names. Five cosines are 1.00: there the phrase *is* the one that was
-# embedded, and no statistics are needed. But .80 and .66? A best match among 249 is always
-# *something*. The question is what a vector would score that stands for nothing.
+# Seven vectors have got seven names. Five cosines are 1.00: there the phrase *is* the one that was
+# embedded, and no statistics are needed. What of .80 and .66? A best match among 249 phrases always
+# exists. So you need to know what a vector would score that stands for nothing.
 #
-# The obvious null is a vector that points anywhere. It is the wrong one. Phrases do not point
-# anywhere: they lie in one corner of the space, and any vector from that corner resembles some of
-# them. A fair null lies where phrases lie.
+# The obvious null is a vector in any direction, and it is the wrong one. Phrases lie in one region
+# of the space, and any vector from that region resembles some of them. A fair null lies where
+# phrases lie.
 #
 # ### Exercise 15.3: vectors that stand for nothing
 #
@@ -221,11 +225,12 @@ for null, colour, style, label in (
     (matched, plots.GREY, "-", "random, like phrases"),
 ):
     _ = axis.hist(null.numpy(), bins=40, range=(0.1, 0.9), histtype="step", color=colour,
-                  linestyle=style, linewidth=1.8, label=label)  # fmt: skip
-for k, c in enumerate(cosine.tolist()):
-    _ = axis.plot([c, c], [0, 60], color=plots.BLUE, label="stored vectors" if k == 0 else None)
+                  linestyle=style, linewidth=1.8)  # fmt: skip
+    _ = axis.annotate(label, (null.median(), 20), color=colour, ha="center")
+for c in cosine.tolist():
+    _ = axis.plot([c, c], [0, 80], color=plots.BLUE, linewidth=2)
+_ = axis.annotate("the seven stored\nvectors, five at 1", (0.99, 90), color=plots.BLUE, ha="right")
 _ = axis.set(xlabel="cosine with the best phrase", ylabel="vectors of 2,000", xlim=(0.1, 1.02))
-_ = axis.legend(frameon=False, loc="upper left", fontsize=9)
 figure.tight_layout()
 lab.figure(
     figure,
@@ -241,15 +246,15 @@ lab.figure(
 )
 
 # %% [markdown]
-# The two nulls disagree about one vector, the one at .66. Against directions from anywhere it is
-# beyond the 99 % point and you would have reported "blue boat". Against vectors from where phrases
-# lie it is just the middle. It *is* a decoy: drawn at random, with a threshold so high that it
-# never blocks. Had you put "blue boat" on the list, you would have been wrong about the filter for
-# the most respectable of reasons, a significant result.
+# In the figure look at the stored vector at .66, about which the two nulls disagree. Against random
+# directions it is beyond the 99 % point, and you would have reported "blue boat". Against vectors
+# from where phrases lie it is right in the middle. It *is* a decoy: drawn at random, with a
+# threshold so high that it never blocks. With the wrong null you would have put "blue boat" on the
+# list, on the strength of a significant result.
 #
-# The one at .80 is above the fair bar and still not 1. So its name is not in the dictionary, and
-# something near it is. Make the dictionary longer: 480 phrases of three words. (A longer dictionary
-# also raises the bar, since there is more to resemble.)
+# The one at .80 is above the fair null's 99 % point and still not 1. So its name is not in the
+# dictionary, but something near it is. Make the dictionary longer: 480 phrases of three words. (A
+# longer dictionary also raises the bar, since there is more to resemble.)
 
 # %%
 everything = lab.data.candidates  # the 249 and the 480
@@ -257,19 +262,18 @@ report, names = safety_filter.naming(stored, towers, everything)
 report
 
 # %% [markdown]
-# "green snake sand", exactly. Read as "green snake" it would stand for four grounds where it stands
-# for one: a near name is a statement about a neighbour. And this is the limit of the method. It
-# names what somebody listed. A concept that no phrase of yours describes keeps its secret, however
-# many decimals you print.
+# It is "green snake sand", exactly. Read as "green snake" it would stand for all four grounds and
+# not for one, so a near name may be a wrong one. This is also the limit of the method: it can only
+# name what you listed. A concept that none of your phrases describes stays unnamed.
 #
 # ## 4 · From outside: a list
 #
-# Now give the vectors back. You hold the towers and a *gate*: images in, true or false out. It
-# counts, and after 4,000 images it is silent. That is how most filters are met. (Ran some cells
-# twice, and it is silent already? `gate = safety_filter.Gate(stored, towers)` opens another. Real
-# ones have no such door.)
+# Now you give the vectors back and recover the list from answers alone. You hold the towers and a
+# *gate*: images in, true or false out. It counts, and after 4,000 images it stops answering. Most
+# real filters can be reached only in this way. (If you ran some cells twice and it has stopped
+# already, `gate = safety_filter.Gate(stored, towers)` makes a new one.)
 #
-# Ask about everything there is, each object in each colour on each ground, alone, twice.
+# Ask about everything there is: each object in each colour on each ground, alone, twice.
 
 # %%
 asked = safety_filter.survey(gate, towers, seed=3)
@@ -281,11 +285,11 @@ counts = {
 print("blocked of 40 scenes each:", {name: n for name, n in counts.items() if n})
 
 # %% [markdown]
-# You could stop here and call it a list of objects. But the rule works on phrases with thresholds,
-# and it is the rule you want, since it says what happens in scenes that you did not ask about.
+# You could call this a list of objects. But the rule works on phrases with thresholds, and you want
+# the rule, since it says what happens in scenes that you did not ask about.
 #
-# Think about one phrase, "ghost" say, as a suspect. Every *allowed* scene is a constraint: were
-# "ghost" on the list, its threshold could not lie below that scene's cosine with "ghost". So the
+# Take one phrase, say "ghost", as a candidate. Every *allowed* scene is a constraint: if "ghost"
+# were on the list, its threshold could not lie below that scene's cosine with "ghost". So the
 # highest cosine among the allowed scenes is its *floor*. And a blocked scene counts as evidence for
 # "ghost" only if it rises clearly above the floor.
 #
@@ -317,9 +321,8 @@ for margin in (0.0, 0.03):
     print(f"margin {margin:.2f}: {top}")
 
 # %% [markdown]
-# There are forty scenes with a ghost. With no margin the phrase claims 56: some skulls too, which
-# look alike to the image tower. With a margin it claims little beyond its own. A suspect that
-# explains *everything* should make you ask what it could not have explained.
+# There are forty scenes with a ghost. With no margin the phrase claims 56, some skulls among them,
+# which look similar to the image tower. With a margin it claims little beyond its own.
 #
 # To get a short list, take the phrase that explains most, set its scenes aside, and repeat. (Where
 # several explain the same scenes, the one that stands highest above its floor.)
@@ -331,10 +334,11 @@ print(listed)
 # %% [markdown]
 # ## 5 · From outside: thresholds
 #
-# The gate says only yes or no, yet it can be made to give numbers. Take a scene that is blocked and
-# one that is allowed, and *fade* the one into the other, pixel by pixel. Somewhere on the way the
-# gate changes its mind. Halve the interval ten times and you stand on the border. The towers are
-# public, so at the border you can compute every cosine, and one of them *is* the threshold.
+# The gate says only yes or no, but in this section you make it give numbers, the thresholds. Take a
+# scene that is blocked and one that is allowed, and *fade* the one into the other, pixel by pixel.
+# Somewhere on the way the gate changes its mind. Halve the interval ten times and you stand on the
+# border. The towers are public, so you can compute every cosine at this border, and one of them
+# *is* the threshold.
 #
 # ### Exercise 15.5: halve the interval
 #
@@ -383,6 +387,7 @@ figure, axis = plt.subplots(figsize=(7, 2.9))
 for y, (phrase, values) in enumerate(zip(tried, at, strict=True)):
     colour, shape = (plots.BLUE, "o") if phrase == "ghost" else (plots.VERMILION, "x")
     _ = axis.plot(values.tolist(), [y] * len(values), shape, color=colour, markersize=6)
+_ = axis.annotate("all eight scenes", (0.35, 0), color=plots.BLUE, va="center")
 _ = axis.set_yticks(range(len(tried)), tried)
 _ = axis.set(xlabel="cosine at the gate's border", ylim=(len(tried) - 0.5, -0.5))
 axis.grid(axis="x", alpha=0.3)
@@ -396,15 +401,16 @@ lab.figure(
 )
 
 # %% [markdown]
-# Eight different scenes, four grounds, half of them with something else in the picture, and at the
-# border they all have the same cosine with *ghost*. With the other phrases they scatter. That is
-# more than a threshold, it confirms the name: were this the border of another concept, the cosine
-# with *ghost* would have no reason to stay put.
+# The first row of the figure is eight points on top of each other. The eight scenes have four
+# different grounds, half of them show something else as well, and at the border all have the same
+# cosine with *ghost*. With the other phrases they scatter. This gives you the threshold and also
+# confirms the name: at the border of another concept, the cosine with *ghost* would have no reason
+# to be constant.
 #
-# So here is a test that can fail. For each phrase on your list, compare the spread of its own
-# cosine at the border with the smallest spread of *any* of the other 728 phrases. And the control:
-# the same whole procedure on a gate whose six vectors stand for nothing (drawn like phrases, each
-# blocking as many random scenes as a phrase does).
+# That is a test which can fail. For each phrase on your list, compare the spread of its own cosine
+# at the border with the smallest spread of *any* of the other 728 phrases. As the control, run the
+# whole procedure on a gate whose six vectors stand for nothing (drawn like phrases, each blocking
+# as many random scenes as a phrase does).
 
 # %%
 phrase_table = towers.phrases(everything).T
@@ -429,15 +435,16 @@ print(f"gate without names: {len(suggested)} phrases suggested, {len(kept)} stea
 
 # %% [markdown]
 # Your phrases are steadier at their border than any of the 728 rivals. For the nameless gate the
-# greedy list offers phrases just as readily, and not one passes. Without that last line you would
-# not know whether the procedure can say no.
+# procedure suggests phrases just as readily, and not one passes the test. Without that last line
+# you would not know whether the procedure can say no.
 #
 # ## 6 · From outside: special care
 #
-# A special concept blocks nothing by itself, so the survey could not show it. It shows beside
-# something that is only just allowed. Fade a listed object until your rule puts it a little below
-# its threshold, put each of the 24 objects beside it, and ask. (What a companion does to the cosine
-# itself is known beforehand, from the public towers, and accounted for.)
+# This section finds the special concepts. They block nothing by themselves, so the survey could not
+# show them. They show beside something that is only just allowed. Fade a listed object until your
+# rule puts it a little below its threshold, put each of the 24 objects beside it, and ask. (What a
+# companion does to the cosine itself is known beforehand, from the public towers, and accounted
+# for.)
 
 # %%
 rule = safety_filter.Rule(tuple(found), tuple(limit for limit, _, _ in found.values()))
@@ -460,15 +467,16 @@ print(f"questions asked: {gate.asked}")
 # %% [markdown]
 # ## 7 · Both recoveries, judged
 #
-# Now compare. Line up what you found from outside with the numbers stored inside, name by name.
-# Then let both rules judge fresh scenes, of one to three objects, that neither saw. *Balanced*
-# agreement is the mean of two shares: blocked scenes that the rule calls blocked, and allowed ones
-# that it calls allowed. About a quarter of the scenes is blocked, so plain agreement would pay a
-# rule for saying "allowed" all day.
+# This section compares the two recoveries with each other and with the filter. Line up what you
+# found from outside with the numbers stored inside, name by name. Then let both rules judge fresh
+# scenes, of one to three objects, that neither saw. *Balanced* agreement is the mean of two shares:
+# blocked scenes that the rule calls blocked, and allowed ones that it calls allowed. About a
+# quarter of the scenes is blocked, so plain agreement would reward a rule that always says
+# "allowed".
 #
-# Four rows to beat or to fail: always allowed; the answer for the most similar scene that you asked
-# about (a copy of the filter that understands nothing); and twenty *other* filters of the same
-# maker, in the mean and at their best.
+# There are four rows to compare with: always allowed; the answer for the most similar scene that
+# you asked about (a copy without a rule); and twenty *other* filters made in the same way, their
+# mean and the best of them.
 
 # %%
 bar = report.protocol["named above"]
@@ -489,17 +497,17 @@ safety_filter.agreement(rules, stored, towers, asked)
 # %% [markdown]
 # From outside and from inside you hold the same list with the same thresholds, and on fresh scenes
 # both say what the filter says. The short dictionary loses a little, by calling one concept "green
-# snake". The copy by similarity, with 960 answers to look up, is far behind: it never learned that
-# "yellow spider" is a rule.
+# snake". The copy by similarity, with 960 answers to look up, is far behind.
 #
 # Look at the last two rows too. The mean of other filters is near one half, and the *best* of
 # twenty is high: it happens to list "skull" and "ghost" too. Agreement on random scenes mostly
-# measures the big words. A list that has "skull" and "ghost" right and everything else wrong would
-# look fine there. This is why the list was checked name by name first.
+# measures the phrases that block most. A list that has "skull" and "ghost" right and everything
+# else wrong would look fine there, so check the list name by name first.
 #
 # ## 8 · What it misses
 #
-# The paper's finding was not the list. It was what is *not* on it. Write that down.
+# The paper's main finding was what is *not* on the list. In this section you write that down for
+# your filter.
 #
 # ### Exercise 15.6: what gets through
 #
@@ -552,23 +560,25 @@ lab.figure(
 )
 
 # %% [markdown]
-# Ten of twelve. Two whole kinds are not on the list at all. Of the third, the spider is listed in
-# two colours and the snake in one look of twenty, which is to say not. And a harmless blue house
-# is blocked, because somebody's list had it. Each line of that memo was predicted by the recovered
-# rule before the gate was asked; the notes in the table compare.
+# Ten of twelve guarded objects get through. In the figure the whole kinds "weapon" and "peril" are
+# at 1: neither is on the list. Of the third kind, the spider is listed in two colours, and the
+# snake in one look of twenty. And a harmless blue house is blocked, because it is on the list. Each
+# of these results was predicted by the recovered rule before the gate was asked; the notes in the
+# table compare the two.
 #
-# Nothing here needed a clever method. It needed somebody to look.
+# None of this needed a clever method; somebody only had to look.
 #
 # ## 9 · An attack that the rule predicts
 #
-# Last, what it does block. The authors describe *prompt dilution*: add details that have nothing to
-# do with the matter. You can say why it works. A cosine measures how much of the
-# whole picture a concept is, so every detail takes something away. And you can say *which* details,
-# since you hold the rule: those after which the largest margin (cosine minus threshold) is lowest.
+# Last, you use your rule to get past what the filter does block. The authors describe *prompt
+# dilution*: add details that have nothing to do with the matter. It works because a cosine measures
+# how much of the whole picture a concept is, so every added detail lowers it. And since you hold
+# the rule, you can say *which* details work best: those after which the largest margin (cosine
+# minus threshold) is lowest.
 #
 # ### Exercise 15.7: the best option
 #
-# For each scene, the option that the rule likes best for passing.
+# For each scene, return the option that is most likely to pass by the rule.
 
 
 # %% exercise="15.7" points=3 minutes=6 difficulty=2
@@ -587,9 +597,9 @@ lab.check("15.7", best_option)
 # %% [markdown]
 # Fifty blocked scenes of one guarded object. First they may change colour and ground, then they get
 # one, two and three harmless companions; the guarded object always stays. Your rule chooses, on one
-# drawing. The gate is then asked about a *fresh* drawing of the same choice, other places and other
-# noise, since a real generator paints anew. How probable is it that with three companions more than
-# half of them pass?
+# drawing. The gate is then asked about a *fresh* drawing of the same choice, with other places and
+# other noise, since a real generator also draws anew. How probable is it that with three companions
+# more than half of them pass?
 
 # %%
 ### BEGIN SOLUTION
@@ -619,18 +629,15 @@ lab.outcome("15.P", curves["your rule"][-1].value > 0.5)
 
 # %%
 # NBVAL_IGNORE_OUTPUT
-figure, axis = plt.subplots(figsize=(7, 3))
-styles = ((plots.BLUE, "o-"), (plots.VERMILION, "s--"), (plots.GREY, "^:"))
-for (who, curve), (colour, style) in zip(curves.items(), styles, strict=True):
-    value = [e.value for e in curve]
-    ends = [[e.value - e.low for e in curve], [e.high - e.value for e in curve]]
-    _ = axis.errorbar(range(4), value, ends, fmt=style, color=colour, capsize=3, label=who)
-_ = axis.set_xticks(range(4), ["colour, ground", "1 companion", "2 companions", "3 companions"])
-_ = axis.set(ylabel="share that passes", ylim=(0, 1))
-_ = axis.legend(frameon=False, title="chosen by", loc="upper left", fontsize=9)
-figure.tight_layout()
+figure, still = charts.curves(
+    {who: [e.value for e in curve] for who, curve in curves.items()},
+    ["colour, ground", "1 companion", "2 companions", "3 companions"],
+    ranges={who: ([e.low for e in c], [e.high for e in c]) for who, c in curves.items()},
+    x="what was changed in the scene", y="share that passes, 95 % interval",
+)  # fmt: skip
 lab.figure(
     figure,
+    fallback=still,
     alt="Share of blocked scenes that pass after each stage. By your rule it climbs above .8 "
     "with three companions; by another filter's list and by chance it stays far below.",
     table={"stage": list(stages)} | {who: [e.value for e in c] for who, c in curves.items()},
@@ -638,15 +645,15 @@ lab.figure(
 )
 
 # %% [markdown]
-# Chosen by your rule, most pass in the end. Chosen by the list of *another* filter, which was just
-# as sure of itself (its notes say that it expected nearly all to pass), far fewer do, and by chance
-# fewer still. So it is not clutter alone that does it, and not any list: it is this one. That is
-# the difference between an attack and an *explanation* that was tested by one.
+# Compare the right ends of the three lines. Chosen by your rule, most scenes pass in the end.
+# Chosen by the list of *another* filter, which was just as confident (its notes say that it
+# expected nearly all to pass), far fewer do, and by chance fewer still. So neither clutter alone
+# nor just any list explains it, and the attack has tested your *explanation* of the filter.
 #
-# The rule also expected somewhat too much. It saw one drawing and was asked about another, and
-# having chosen the luckiest of forty options it fell back a little, as winners do.
+# The rule also expected somewhat too much. It chose the best of forty options on one drawing,
+# partly by luck, and luck does not carry over to another drawing.
 #
-# One table to close with: the same recovery on filters you have not met.
+# The last table has the same recovery on two filters you have not met.
 
 # %%
 more = []
@@ -662,13 +669,13 @@ for seed in (2, 5):
 Report("The recovery from outside, two more filters", more, {"budget": 4000}, digits=2)
 
 # %% [markdown]
-# One phrase is missing in each, and it is worth knowing why. Filter 2 lists "green bomb room", and
-# of the survey's two such scenes one was allowed, by a hair. That lifted the floor of the very
-# phrase. Filter 5 lists "red pill", and in one fade of six the paling red pill passed for a green
-# one, which is listed too: the border was another's, and the spread said so. Both times the
-# procedure kept silent rather than guess. Over the eight filters of `python -m utils solve filter`
-# it finds 45 of 48 phrases and invents none. What was never seen blocked, though, no number of
-# questions about other things will show.
+# One phrase is missing in each. Filter 2 lists "green bomb room", and of the survey's two such
+# scenes one was just barely allowed, which raised that phrase's own floor. Filter 5 lists "red
+# pill", and in one fade of six the fading red pill passed for a green one, which is listed too:
+# this border belonged to another phrase, and the spread showed it. Both times the procedure said
+# nothing rather than something wrong. Over the eight filters of `python -m utils solve filter` it
+# finds 45 of 48 phrases and invents none. But a phrase whose scenes you never saw blocked cannot be
+# found by asking about others.
 
 # %%
 lab.progress()
@@ -679,18 +686,18 @@ lab.progress()
 # - **"A steady border confirms the name"**: a phrase off the list whose cosine at some border
 #   is as steady as .001 over scenes of different grounds and companions. The nameless gates gave
 #   none among the phrases that they suggested; a denser dictionary might.
-# - **"The fair null is fair"**: a decoy that beats it. Ours was drawn from that very null, which is
-#   convenient. Take one that lies *between* two phrases, half knife and half kite: it has a cosine
-#   of .88 with "knife", and of all such halves of two objects not one stays below the bar. A near
-#   name would be given to each, and be half wrong. Only the cosine of 1 is safe.
+# - **"The fair null is fair"**: a decoy that beats it. Ours was drawn from that very null, which
+#   makes it easy. Take one that lies *between* two phrases, half knife and half kite: it has a
+#   cosine of .88 with "knife", and of all such halves of two objects not one stays below the bar.
+#   Each would get a near name that is half wrong. Only a cosine of 1 is safe.
 # - **"Outside equals inside"**: here the survey can afford to ask about everything there is. In the
 #   space of real images it cannot, and a concept outside the survey stays hidden.
 # - **"Dilution follows from the cosine"**: an encoder that scores parts of the picture by
 #   themselves and takes the worst should not be diluted at all. Add that rule to the filter (four
 #   quarters, one vector each) and repeat section 9. We would expect the curve to go flat, and have
 #   not run it.
-# - **One pair of towers.** All filters here share one encoder and one world with clean edges. That
-#   real thresholds can be read off to three decimals does not follow.
+# - **One pair of towers.** All filters here share one encoder and one world with clean edges. It
+#   does not follow that real thresholds can be read off to three decimals.
 #
 # ## Where this comes from
 #
@@ -700,7 +707,7 @@ lab.progress()
 # The rule, with its three special care vectors and the .01, is that of the filter's published
 # source code. The towers follow "Learning Transferable Visual Models From Natural Language
 # Supervision" (Radford and others, 2021). The null that lies where phrases lie, the steady border,
-# the recovery by answers alone and the nameless gate are of this course.
+# the recovery by answers alone and the nameless gate are this course's own.
 #
-# **Next.** If you have not been there, lesson 14 seals a challenge of your own. If you have: take a
-# filter that you depend on, and write its list of what it misses.
+# **Next.** Lesson 14 seals a challenge of your own. If you have done it, take a filter that you
+# depend on, and write down what it misses.

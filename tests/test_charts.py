@@ -28,13 +28,15 @@ def test_curves_shows_the_same_lines_twice():
 
 
 def test_curves_are_named_beside_their_ends_and_the_names_do_not_touch():
-    series = {"one": [0.0, 0.5], "two": [1.0, 0.5], "three": [0.5, 0.51]}
+    series = {"one": [0.0, 0.99], "two": [1.0, 0.99], "three": [0.5, 1.0]}
     interactive, static = charts.curves(series, [0.0, 1.0], x="dose", y="share")
     labels = {note.text: note.y for note in interactive.layout.annotations}
     assert set(labels) == set(series) == {text.get_text() for text in static.axes[0].texts}
     heights = sorted(labels.values())
     assert all(b - a > 0.07 for a, b in zip(heights, heights[1:], strict=False))
     assert labels["three"] == heights[-1]  # the order is that of the ends
+    low, high = interactive.layout.yaxis.range  # outside of it Plotly would draw no name
+    assert low <= heights[0] and heights[-1] <= high
 
 
 def test_heat_shows_the_same_numbers_twice():

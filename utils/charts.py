@@ -82,7 +82,11 @@ def curves(
             marker={"symbol": symbol, "size": 8},
         )  # fmt: skip
         ends[name] = values[-1], colour
-    heights = _apart([height for height, _ in ends.values()], 0.075 * (limits[1] - limits[0]))
+    margin = 0.02 * (limits[1] - limits[0])
+    shown = limits[0] - margin, limits[1] + margin
+    heights = _apart(
+        [height for height, _ in ends.values()], 0.075 * (limits[1] - limits[0]), shown
+    )
     for (name, (_, colour)), height in zip(ends.items(), heights, strict=True):
         axis.annotate(
             name, (1.02, height), xycoords=("axes fraction", "data"), color=colour, va="center",
@@ -91,8 +95,6 @@ def curves(
             x=1.01, xref="paper", xanchor="left", y=height, text=name, showarrow=False,
             font={"color": colour, "size": 13},
         )  # fmt: skip
-    margin = 0.02 * (limits[1] - limits[0])
-    shown = limits[0] - margin, limits[1] + margin
     axis.set(xlabel=x, ylabel=y, ylim=shown)
     axis.set_xticks(spots, [str(point) for point in points])
     axis.grid(alpha=0.3)
@@ -243,8 +245,11 @@ def _short(values: Sequence[float]) -> list[float]:
     return [round(float(value), 3) + 0.0 for value in values]
 
 
-def _apart(heights: Sequence[float], gap: float) -> list[float]:
-    """The same heights moved so that no two are nearer than `gap`, in their order."""
+def _apart(heights: Sequence[float], gap: float, within: tuple[float, float]) -> list[float]:
+    """The same heights moved so that no two are nearer than `gap`, in their order and `within`.
+
+    Plotly does not draw a note outside of its axis, so within matters more than the gap.
+    """
     placed, order = list(heights), sorted(range(len(heights)), key=lambda i: heights[i])
     for _ in range(100):
         for below, above in zip(order, order[1:], strict=False):
@@ -252,4 +257,12 @@ def _apart(heights: Sequence[float], gap: float) -> list[float]:
             if short > 1e-9:
                 placed[below] -= short / 2
                 placed[above] += short / 2
+    ceiling = within[1]
+    for i in reversed(order):
+        placed[i] = min(placed[i], ceiling)
+        ceiling = placed[i] - gap
+    floor = within[0]
+    for i in order:
+        placed[i] = max(placed[i], floor)
+        floor = placed[i] + gap
     return placed

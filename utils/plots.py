@@ -95,7 +95,7 @@ def points(
         )  # fmt: skip
         axis.plot(across, up, mark, color=colour, markersize=3.5, alpha=0.8, label=name)
     interactive.update_layout(
-        template="simple_white", width=700, height=460, margin={"t": 20, "r": 20},
+        template="simple_white", width=700, height=480, margin={"t": 60, "r": 20},
         xaxis_title=x, yaxis_title=y, legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
     )  # fmt: skip
     axis.set(xlabel=x, ylabel=y)
@@ -125,29 +125,35 @@ def rings(planes: Mapping[str, Tensor]) -> tuple[Interactive, Figure]:
     """Points of several planes, one at a time by a menu; the static fallback has them all.
 
     planes: from a title to coordinates [n, 2]; row n belongs to the number n, which shows on hover.
-    The first four numbers are named in the picture.
+    The first four numbers stand out, and are named where they do not lie on top of each other.
     """
     import matplotlib.pyplot as plt
     import plotly.graph_objects as go
 
     interactive = go.Figure()
-    static, axes = plt.subplots(1, len(planes), figsize=(2.1 * len(planes), 2.5), squeeze=False)
-    for n, ((title, coordinates), axis) in enumerate(zip(planes.items(), axes[0], strict=True)):
+    down = (len(planes) + 2) // 3
+    static, axes = plt.subplots(down, 3, figsize=(7.2, 2.6 * down), squeeze=False)
+    for n, ((title, coordinates), axis) in enumerate(zip(planes.items(), axes.flat, strict=False)):
         across, up = coordinates.double().round(decimals=2).T.tolist()
-        first = [str(i) if i < 4 else "" for i in range(len(across))]
+        named = _apart(coordinates[:4])
         interactive.add_scatter(
-            x=across, y=up, customdata=list(range(len(across))), text=first, visible=n == 0,
+            x=across, y=up, customdata=list(range(len(across))), visible=n == 0, showlegend=False,
+            text=[str(i) if i in named else "" for i in range(len(across))],
             mode="markers+text", textposition="top center", textfont={"size": 15},
             marker={"size": 8, "color": [VERMILION if i < 4 else BLUE for i in range(len(across))]},
-            hovertemplate="number %{customdata}<extra></extra>", showlegend=False,
+            hovertemplate="number %{customdata}<extra></extra>",
         )  # fmt: skip
         axis.plot(across, up, "o", color=BLUE, markersize=2)
         axis.plot(across[:4], up[:4], "o", color=VERMILION, markersize=4)
-        for i in range(4):
-            axis.annotate(str(i), (across[i], up[i]), xytext=(3, 3), textcoords="offset points")
+        for i in named:
+            axis.annotate(str(i), (across[i], up[i]), xytext=(4, 4), textcoords="offset points")
         axis.set_title(title, fontsize=10)
-        axis.set(xticks=[], yticks=[], aspect="equal")
+        axis.set(xticks=[], yticks=[], xlabel="first direction", ylabel="second direction")
+        axis.set_aspect("equal", adjustable="datalim")
         axis.margins(0.2)
+    for axis in axes.flat[len(planes) :]:
+        axis.set_visible(False)
+    static.tight_layout()
     buttons = [
         {
             "label": title,
@@ -162,9 +168,17 @@ def rings(planes: Mapping[str, Tensor]) -> tuple[Interactive, Figure]:
         updatemenus=[menu], xaxis={"title": "first direction of the plane", "constrain": "domain"},
         yaxis={"title": "second direction of the plane", "scaleanchor": "x"},
     )  # fmt: skip
-    axes[0][0].set(xlabel="first direction", ylabel="second direction")
-    static.tight_layout()
     return interactive, static
+
+
+def _apart(points: Tensor) -> list[int]:
+    """Rows of points [n, 2] that lie a good step away from every such row before them."""
+    kept: list[int] = []
+    least = 0.3 * float(points.norm(dim=1).max())
+    for i, point in enumerate(points):
+        if all(float((point - points[j]).norm()) > least for j in kept):
+            kept.append(i)
+    return kept
 
 
 def attention(patterns: Mapping[str, Tensor], tokens: Sequence[str]) -> tuple[Interactive, Figure]:
@@ -177,7 +191,7 @@ def attention(patterns: Mapping[str, Tensor], tokens: Sequence[str]) -> tuple[In
 
     size, down = len(tokens), (len(patterns) + 1) // 2
     names = [f"{token} at {place}" for place, token in enumerate(tokens)]
-    gap = {"horizontal_spacing": 0.12, "vertical_spacing": 0.18 / down}
+    gap = {"horizontal_spacing": 0.12, "vertical_spacing": 0.2 / down}
     interactive = make_subplots(down, 2, subplot_titles=list(patterns), **gap)
     static, axes = plt.subplots(down, 2, figsize=(8, 4.2 * down), squeeze=False)
     for n, ((title, pattern), axis) in enumerate(zip(patterns.items(), axes.flat, strict=False)):
@@ -190,7 +204,8 @@ def attention(patterns: Mapping[str, Tensor], tokens: Sequence[str]) -> tuple[In
             **place,
         )  # fmt: skip
         ticks = {"tickvals": names, "ticktext": list(tokens), "tickfont": {"size": 9}}
-        interactive.update_xaxes(title="token looked at", tickangle=0, **ticks, **place)
+        below = "token looked at" if n // 2 == down - 1 else ""
+        interactive.update_xaxes(title=below, tickangle=90, **ticks, **place)
         interactive.update_yaxes(
             title="token that looks" if n % 2 == 0 else "", autorange="reversed", **ticks, **place
         )

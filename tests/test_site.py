@@ -101,6 +101,15 @@ def test_outputs_are_kept_light(source):
     assert pictures > len(LESSONS)
 
 
+def test_narrow_screens_break_no_interval_and_shrink_no_picture_out_of_reading(source):
+    text = json.dumps(cells(source, "06"))
+    assert re.search(r"<td>\[[\d.]+,&nbsp;[\d.]+\]</td>", text)
+    assert not re.search(r"<td>\[[\d.]+, ", text)
+    # how wide it was drawn, for the style sheet
+    pictures = re.findall(r"<img [^>]*>", text)
+    assert pictures and all("--drawn: " in one for one in pictures)
+
+
 def test_plotly_figures_are_drawn_from_this_site_and_have_a_still_twin(source):
     plots = 0
     for name in LESSONS:

@@ -25,6 +25,7 @@ from utils.site.openers import Repository, ways
 
 PLOTLY = "application/vnd.plotly.v1+json"
 _PICTURE = re.compile(r'<img alt="([^"]*)"([^>]*) src="data:image/png;base64,([A-Za-z0-9+/=\s]+)"')
+_INTERVAL = re.compile(r"(\[-?[\d.]+,) (?=-?[\d.]+\])")
 _LESSON_LINK = re.compile(r"\]\((\w+)\.ipynb(#[\w-]+)?\)")
 _TITLE_LINE = re.compile(r"^\*Before this: .*\*$", re.MULTILINE)
 # what a learner's own run prints; the course's would be somebody else's score
@@ -189,7 +190,10 @@ def _output(output: dict[str, Any], page: Page, name: str) -> dict[str, Any]:
     elif "text/html" in data:
         shown = _PICTURE.sub(
             lambda m: _picture(m, page, name),
-            FRAME.sub(lambda m: _instrument(m, page, name), "".join(data["text/html"])),
+            FRAME.sub(
+                lambda m: _instrument(m, page, name),
+                _INTERVAL.sub(r"\1&nbsp;", "".join(data["text/html"])),  # in one line of a table
+            ),
         )
     else:
         return output

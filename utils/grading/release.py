@@ -22,7 +22,8 @@ from utils.lessons.manifest import read_manifest
 from utils.lessons.regions import find_regions
 from utils.lessons.source import read_lesson, sources
 
-FILES = ("LICENSE", "requirements.txt", "constraints.txt", "pyproject.toml", "docs/data.md")
+FILES = ("LICENSE", "requirements.txt", "constraints.txt", "pyproject.toml")
+FILES += ("docs/data.md", "docs/bring_your_own_model.md")
 FILES += ("Dockerfile", ".dockerignore")  # so that an image of a release holds its lessons alone
 FOLDERS = ("utils",)
 LEFT_OUT = ("utils/grading", "utils/site", "utils/lessons/measured.json")

@@ -34,7 +34,8 @@ def pytest_collectstart(collector):
         collector.skip_compare += SKIPPED_TYPES
 
 
-LONG = (  # whole lessons in one test, and many sandboxes in one module
+LONG = (  # whole lessons in one test, many sandboxes or every page of the site in one module
+    "tests/browser/test_pages.py",
     "tests/grading/test_batch.py",
     "tests/grading/test_hostile.py",
     "tests/test_nbval.py",

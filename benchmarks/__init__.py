@@ -16,7 +16,8 @@ from importlib.metadata import version
 from typing import Any
 
 NAMES = (
-    "challenges", "engineering", "grading", "judge", "patching", "probing", "scrubbing", "sites",
+    "challenges", "engineering", "grading", "judge", "patching", "probing", "scrubbing", "site",
+    "sites",
 )  # fmt: skip
 
 

@@ -23,10 +23,10 @@
 # %% [markdown]
 # # 00 · Start here: a network, a claim, and what counts as evidence
 #
-# This course hands you trained networks and asks one question of each: *which program does it
-# run?* An answer counts only when the evidence for it would have looked different had the answer
-# been wrong. That sounds obvious. It is surprisingly easy to fail at, and in this lesson you can
-# watch it happen on a network so small that nothing stays hidden. After it you can
+# This course hands you trained networks and asks one question of each: *which program does it run?*
+# An answer counts only when the evidence for it would have looked different had the answer been
+# wrong. That sounds obvious and is easy to get wrong. In this lesson you watch it go wrong, on a
+# network so small that nothing stays hidden. After it you can
 #
 # - find a network's rule from its failures rather than from its successes;
 # - tell two explanations apart that no label can tell apart;
@@ -34,8 +34,7 @@
 # - say what a number needs beside it before it counts as evidence.
 #
 # You need Python and the beginnings of PyTorch: indexing a tensor, `==`, `.max(dim=1)`. Work from
-# top to bottom and please do not read ahead: the lesson has a secret, and the later sections
-# tell it.
+# top to bottom and do not read ahead: the lesson has a secret, and the later sections tell it.
 
 # %%
 from utils.lessons import lab
@@ -45,10 +44,12 @@ lab = lab("00")
 # %% [markdown]
 # ## 1 · Two minutes of mechanics
 #
-# **The doctor** looks at your machine: Python, packages, memory, the notebook kernel, and
-# whether the shipped networks are the ones that were shipped. It prints one word when all is
-# well, and otherwise one line of advice per fault. Follow that advice before you go on. In a
-# terminal, `python -m utils doctor` tells you more.
+# This section shows you what every lesson uses: the doctor, exercises with their checks, and hints.
+#
+# **The doctor** looks at your machine: Python, packages, memory, the notebook kernel, and whether
+# the networks are the files that were shipped. It prints one word when all is well, and otherwise
+# one line of advice per fault. Follow that advice before you go on. In a terminal, `python -m utils
+# doctor` tells you more.
 
 # %%
 from utils.doctor import examine
@@ -61,15 +62,14 @@ print("The doctor says:", "see above" if faults else "healthy")
 # %% [markdown]
 # **Exercises** are cells with a gap. Replace `raise NotImplementedError(...)`, or the `...`, by
 # your code and run the cell. Its last line, `lab.check`, tests your answer and says `passed`,
-# `partly right` or `failed`, with a reason. A check tests what your answer *does*; it does not
-# compare your code with mine, so any way of writing it is fine. As long as the gap is there the
-# check says `not attempted`, and the notebook runs on with reference data in its place.
+# `partly right` or `failed`, with a reason. A check tests what your answer *does*, so any way of
+# writing it is fine. As long as the gap is there, the check says `not attempted` and the notebook
+# runs on with reference data in its place.
 #
-# Stuck? `lab.hint("0.1")` in a cell of its own gives a hint. Call it again for the next one;
-# there are three for each exercise, and the last is nearly the code. Nobody takes points off.
+# Stuck? `lab.hint("0.1")` in a cell of its own gives a hint. Call it again for the next one; there
+# are three for each exercise, and the last is nearly the code. Hints cost no points.
 #
-# The first exercise is there to try the machinery. What it computes is used all through the
-# lesson.
+# The first exercise is there to try the machinery.
 #
 # ### Exercise 0.1: the share of rows on which two programs agree
 #
@@ -94,12 +94,12 @@ lab.check("0.1", agreement)
 # %% [markdown]
 # ## 2 · The five-minute challenge
 #
-# Here is the network. It reads seven *tokens*: six digits and a token called END, which is
-# stored as the number 10. It has a single attention head and no other moving part (section 3 says
-# what such a head does; you do not need it yet). At END it gives one *logit*, a score, for each of
-# the ten digits, and its answer is the digit with the highest score. It was trained on labels that
-# a short program had made. The program is secret and you are to find it. Set a timer to five
-# minutes if you like that.
+# In this section you look for the program a network runs, from its answers alone. The network reads
+# seven *tokens*: six digits and a token called END, which is stored as the number 10. It has a
+# single attention head and no other moving part (section 3 says what such a head does; you do not
+# need it yet). At END it gives one *logit*, a score, for each of the ten digits, and its answer is
+# the digit with the highest score. It was trained on labels that a short program had made. That
+# program is the secret. Set a timer for five minutes if you like.
 #
 # Below are ten of the 4000 rows that you get, with what the network says.
 
@@ -115,9 +115,9 @@ for row, answer in zip(digits[:10].tolist(), answers[:10].tolist(), strict=True)
 # %% [markdown]
 # ### Exercise 0.2: your first guess
 #
-# Write the simplest program that you can think of which gives these ten answers. The check asks
-# no more than that: it shows your program the ten examples, and the same digits in another
-# order. Do not be clever yet; a first guess is allowed to be wrong.
+# Write the simplest program that you can think of which gives these ten answers. The check shows
+# your program the ten examples, and the same digits in another order. Do not be clever yet; a first
+# guess may be wrong.
 
 
 # %% exercise="0.2" points=2 minutes=4 difficulty=1
@@ -145,19 +145,19 @@ for name, program_says in (("your first guess", guess), ("always 9", torch.full_
     print(f"{name:<17} agrees with the network on", Estimate.proportion(hits, len(answers)).text(2))
 
 # %% [markdown]
-# If you wrote "the largest digit", you got .86, far above the baseline of .48. You could stop
-# here: ten examples of ten fit, and .86 looks like a good rule with some noise. Many
-# explanations of networks stop at this point. But 14 % of the rows are one in seven, and a
-# network does not throw dice. On those rows it does something that you cannot explain yet.
+# If you wrote "the largest digit", you got .86, far above the baseline of .48. You could stop here:
+# ten examples out of ten fit, and .86 looks like a good rule with some noise. Many explanations of
+# networks stop at this point. But the rule fails on one row in seven, and a network does not throw
+# dice. On those rows it does something that you cannot explain yet.
 #
 # I should also confess how the ten examples were chosen. They are the first ten rows of a random
-# draw, and I went through draws until I had one in which the largest digit is right ten times
-# of ten. With a rule that is right in .86 of the rows this comes up in about one draw of
-# five, so it took little searching. A gallery of successes is easy to make for almost any rule.
+# draw, and I went through draws until the largest digit was right ten times out of ten. With a rule
+# that is right in .86 of the rows, about one draw in five does that. You can make such a gallery of
+# successes for almost any rule.
 #
 # So look at the failures. The next exercise gives you the tool: which digits occur in a set of
-# rows? Then we ask it twice, about the rows on which the largest digit is wrong and about those
-# on which it is right.
+# rows? You will use it twice, on the rows where the largest digit is wrong and on those where it is
+# right.
 #
 # ### Exercise 0.3: what the failures have in common
 #
@@ -190,10 +190,10 @@ for d in range(10):
 # %% [markdown]
 # ### Exercise 0.4: a program that agrees everywhere
 #
-# Read the table. One line has a 1.00 in it and two lines have a 0.00; nothing else stands out.
-# Then state a program that agrees with the network on *every* row. Printing a few failures
-# helps: `print(digits[~right][:8], answers[~right][:8])`. The check uses all 4000 rows, and about
-# a thousand more that were made to be hard for rules that are nearly right.
+# In the table one line has a 1.00 in it and two lines have a 0.00; nothing else stands out. State a
+# program that agrees with the network on *every* row. Printing a few failures helps:
+# `print(digits[~right][:8], answers[~right][:8])`. The check uses all 4000 rows, and about a
+# thousand more that were made to be hard for rules that are nearly right.
 
 
 # %% exercise="0.4" points=4 minutes=6 difficulty=2
@@ -212,19 +212,18 @@ hits = int((found == answers).sum())
 print("your program agrees with the network on", Estimate.proportion(hits, len(answers)).text(3))
 
 # %% [markdown]
-# The network names the largest digit, but 7s do not count. Every failure of the plain rule holds
-# a 7, and none holds an 8 or a 9, since those would have been the answer with or without the 7.
+# The network names the largest digit, but 7s do not count. Every failure of the plain rule holds a
+# 7, and none holds an 8 or a 9, because those would be the answer with or without the 7.
 #
-# What found it was the set of failures. 3445 successes had told you next to nothing, because the
-# right rule and the wrong one say the same on all of them. Keep that in mind for the rest of the
-# course: **an observation is evidence between two explanations only if they predict different
-# things about it.** That is the whole lesson in one sentence, and the next section turns it
-# against the answer that you have just found.
+# The failures gave it away. The 3445 successes told you next to nothing, because the right rule and
+# the wrong one agree on all of them. This is the sentence to take from the lesson: **an observation
+# is evidence between two explanations only if they predict different things about it.** The next
+# section turns it against the answer you have just found.
 #
 # ## 3 · Two programs, one table of labels
 #
-# You have a rule that is right every time. Do you now know what the network does? Here are two
-# programs. They are written for rows in which anything but 7s occurs; for six 7s both say 7.
+# You have a rule that is right every time, and this section asks whether the network follows it.
+# Here are two programs. (For a row of six 7s both say 7.)
 #
 # - **Program A** never looks at a 7. It names the largest of the digits that it looks at.
 # - **Program B** looks at everything and finds the largest digit. If that is a 7, it names the
@@ -249,10 +248,8 @@ differ = program_a(everything) != program_b(everything)
 print(f"rows on which A and B differ: {int(differ.sum())} of {len(everything)}")
 
 # %% [markdown]
-# Zero of a million. No table of labels, however large, can say which of the two the network
-# runs; a million further rows would give a narrower interval and no more knowledge. They are one
-# and the same *function* and two different *mechanisms*. If you want to know which one it is, you
-# must look inside.
+# Zero in a million. No table of labels, however large, can say which of the two the network runs.
+# They are the same *function* computed by two different *mechanisms*, so you must look inside.
 #
 # ### What is inside
 #
@@ -264,10 +261,10 @@ print(f"rows on which A and B differ: {int(differ.sum())} of {len(everything)}")
 #    the average of the seven value vectors, weighted by the attention pattern. A fixed linear
 #    map turns what END received into the ten logits.
 #
-# This network has one layer, one head and nothing else that moves information from place to
-# place. Whatever the answer knows of the digits, it came through those seven shares. In these
-# terms A and B are two claims. A says that END gives a 7 no attention. B says that END looks at
-# 7s as it looks at other digits, and that something is done about what it finds there.
+# Nothing else in this network moves information from place to place, so whatever the answer knows
+# about the digits came through those seven shares. In these terms A and B are two claims. A says
+# that END gives a 7 no attention. B says that END looks at 7s as it looks at other digits, and that
+# something is done about what it finds there.
 #
 # ### Exercise 0.5: choose your evidence before you collect it
 #
@@ -312,13 +309,14 @@ lab.check("0.5", differs)
 # row of the attention pattern of head 0: where END looks. `read` runs the network on some rows
 # and gives what was there. Lesson 01 is about sites; here you only need to see them at work.
 #
-# The comparison has to be fair. A digit gets little attention when a larger one stands beside it,
-# whatever the digit. So for each digit we take only the rows in which it is the largest, and ask
-# how much attention goes to it, all its copies together.
+# A fair comparison takes some care, since any digit gets little attention when a larger one stands
+# beside it. So for each digit take only the rows in which it is the largest, and add up the
+# attention that its copies get.
 
 # %%
 import matplotlib.pyplot as plt
 
+from utils import plots
 from utils.sites import Site
 
 where_it_looks = Site("blocks.0.attn.hook_pattern", head=0, position=-1)
@@ -334,9 +332,10 @@ def attention_when_largest(d: int) -> Tensor:
 shown = list(range(4, 10))
 means = [attention_when_largest(d).mean().item() for d in shown]
 figure, axes = plt.subplots(figsize=(6, 2.8))
-_ = axes.bar(shown, means, color=["#D55E00" if d == 7 else "#0072B2" for d in shown])
+_ = axes.bar(shown, means, color=plots.BLUE)
 for d, mean in zip(shown, means, strict=True):
-    _ = axes.annotate(f"{mean:.3f}", (d, mean), ha="center", va="bottom")
+    colour = plots.VERMILION if d == 7 else "black"
+    _ = axes.annotate(f"{mean:.3f}", (d, mean), ha="center", va="bottom", color=colour)
 _ = axes.set(xlabel="largest digit of the row", ylabel="attention to it\n(share, 0 to 1)")
 _ = axes.set_ylim(0, 1.15)
 axes.spines[["top", "right"]].set_visible(False)
@@ -352,18 +351,18 @@ lab.figure(
 )
 
 # %% [markdown]
-# B predicts that 7 has a bar like its neighbours. A predicts none, and there is none. The 6 and
-# the 8 are the controls: without them an attention of 0 might have meant that the site is wrong
-# or that END never looks at anything.
+# Look at the place of the 7 in the figure. B predicts a bar like its neighbours', A predicts none,
+# and there is none. The bars of 6 and 8 are the controls: without them an attention of 0 might have
+# meant that the site is wrong or that END never looks at anything.
 #
 # ### Second observation: what happens if the 7 offers something else
 #
-# Attention was read, not changed. That is a correlation at heart, and people have argued for
-# years about how much such pictures explain. So we intervene, by the `swap` of exercise 0.5. We
-# take the rows that hold a 7 and no 9. We run the network on a copy of them in which the 7s are
-# replaced by 9s, keep the value vectors of that run, and write these into the run on the original
-# rows. Every 7 now offers what a 9 would offer, and everything else, attention included, stays
-# as it was. The control does the same to the digit that the network names.
+# So far attention was read, not changed, and people have argued for years about how much such
+# pictures explain. Now intervene, with the `swap` of exercise 0.5. Take the rows that hold a 7 and
+# no 9. Run the network on a copy of them in which the 7s are replaced by 9s, keep the value vectors
+# of that run, and write them into the run on the original rows. Every 7 now offers what a 9 would
+# offer, and everything else, attention included, stays as it was. The control does the same to the
+# digit that the network names.
 
 # %%
 what_it_offers = Site("blocks.0.attn.hook_v", head=0)  # (row, place, 32 numbers)
@@ -386,21 +385,18 @@ for name, after in after_swap.items():
     print(f"swapped: {name:<15}  answer changes in {changes:.2f} of {len(before)} rows")
 
 # %% [markdown]
-# Nobody picks up what the 7s offer. Where the network does look, the same edit changes every
-# answer, so the edit works. B, as we
-# stated it, is out. The network gives 7s no attention.
+# What the 7s offer has no effect. Where the network does look, the same edit changes every answer,
+# so the edit works. B, as stated above, is out: the network gives 7s no attention.
 #
 # ### Predict before you run
 #
-# By now most people have a complete picture: *the head looks at the largest digit, with 7 left
-# out, and copies whatever it looks at into the answer.* The second half has not been tested. If
-# it is true, and if we force the head to look at a 7 and at nothing else, the network should say
-# 7: only the looking was ever in the way.
+# By now most people have a complete picture: *the head looks at the largest digit, with 7 left out,
+# and copies whatever it looks at into the answer.* The second half has not been tested. If it is
+# true, and if we force the head to look at a 7 and at nothing else, the network should say 7.
 #
 # How sure are you? Write a probability. It is scored by the Brier score, the squared distance
 # between what you said and what happened (1 or 0), so 0 is best and 1 is worst. Saying what you
-# expect *before* you see the result is the cheapest protection there is against explaining
-# whatever comes.
+# expect *before* you see the result is a cheap protection against explaining whatever comes.
 
 # %%
 ### BEGIN SOLUTION
@@ -434,11 +430,10 @@ def say_when_looking_at(network: torch.nn.Module, rows: Tensor, places: Tensor) 
 lab.check("0.6", say_when_looking_at)
 
 # %% [markdown]
-# Now the experiment, twice. In the rows that hold a 7, force the head to look at the first of
-# them. As a control, in all rows, force it to look at a random place that holds another digit:
-# there it should name *that* digit. And as a null, what would agreement by chance look like? For
-# that we compare what the network says with a digit that has nothing to do with it: the one it
-# was made to look at in another row.
+# Now the experiment, twice. In the rows that hold a 7, force the head to look at the first of them.
+# As a control, in all rows, force it to look at a random place that holds another digit: there it
+# should name *that* digit. And a *null* says what agreement by chance would look like: compare what
+# the network says with an unrelated digit, the one it was made to look at in another row.
 
 # %%
 with_7 = (digits == 7).any(dim=1)
@@ -461,16 +456,15 @@ named = (says_at_other == there[other]).double().mean()
 print(f"made to look at another digit, it names that digit in {named:.2f} of the rows")
 
 # %% [markdown]
-# It says 0. It never says 7. And made to look at any other digit, at any place, it names that
-# digit every single time, so forcing the attention works.
+# It says 0, never 7. Made to look at any other digit, at any place, it names that digit every time,
+# so forcing the attention works.
 #
-# If you said 80 %, so did I: this lesson was planned around the opposite result, and the plan
-# was changed when the experiment refused. The claim "it copies whatever it looks at" is true of
-# nine digits and false of 7. The network is blind to 7s *twice*: it does not look at them, and if
-# it did, it would find nothing there that says 7. In hindsight that is easy to explain: not
-# one label in training was a 7 (that would have taken a row of six 7s), so nothing taught the
-# network to say it. But this is a story about training, and it has not been tested. Leave it a
-# story.
+# If you said 80 %, so did I: this lesson was planned around the opposite result, and the plan was
+# changed when the experiment refused. The claim "it copies whatever it looks at" is true of nine
+# digits and false of 7. The network is blind to 7s *twice*: it does not look at them, and if it
+# did, it would find nothing there that says 7. In hindsight that is easy to explain: not one label
+# in training was a 7 (that would have taken a row of six 7s), so nothing taught the network to say
+# it. But this is a claim about training, and nothing here has tested it.
 #
 # Here is everything in one `Report`. A report refuses to hold results alone: it wants at least
 # one row that you can compare them with.
@@ -508,15 +502,14 @@ print(report)
 # %% [markdown]
 # ### What a mechanism buys you
 #
-# A mechanism makes predictions where labels have never been. Take a row of six 7s. The program
-# behind the training labels says 7 there, and so do A and B as they are written above. Now
+# A mechanism makes predictions about inputs for which you have no labels. Take a row of six 7s. The
+# program behind the training labels says 7 there, and so do A and B as they are written above. Now
 # reason from what we found inside. The attention adds to 1, so END must look at the 7s or at
 # itself. If it looks at the 7s, it picks up what made it say 0. Then the network should say **0**,
 # against its own training rule.
 #
-# Among random rows this one comes up once in a million. It was not in the training data, and it
-# is not in your 4000 rows. But a million rows are few enough to run them all, which takes some
-# seconds, and then there is nothing left to estimate.
+# Among random rows this one comes up once in a million. It was not in the training data, and it is
+# not in your 4000 rows. But a million rows can all be run in some seconds.
 
 # %%
 END = 10
@@ -531,13 +524,13 @@ for row in exceptions[:5].tolist():
     print(f"   attention to its six digits: {on_digits:.2f}")
 
 # %% [markdown]
-# One row of a million, and it is the one that the mechanism pointed at. A random
-# sample of labels would have had to be enormous to show it to you. That is what looking inside is
-# for.
+# One row in a million, and it is the one that the mechanism pointed at. A random sample of labels
+# would have to be enormous to show it to you.
 #
 # ## 4 · What counts as evidence
 #
-# You have climbed a ladder of three rungs, and every claim in this course stands on one of them.
+# This section gives names to what you have done. Every claim in this course stands on one of three
+# rungs, and you have been on all of them.
 #
 # 1. **Labels.** You can say what the network answers, row by row. A stored table does that too.
 # 2. **A program.** A short rule gives the answers, on inputs that it was not made from, including
@@ -546,55 +539,57 @@ for row in exceptions[:5].tolist():
 #    such a place changes the answer as the rule says it must, and the same change elsewhere does
 #    not. You were here after the swap.
 #
-# The course's verdicts are named after the rungs. `labels only`: nothing beyond a table was
-# shown. `program`: the rule holds on new inputs, the inside is open. `program and mechanism`: both
-# hold. `not recoverable (supported)`: the network follows no short rule of the kind that was
-# asked for, and the same method was shown to find such a rule in a network that has one. The last
-# is a respectable result; "I found nothing" is not the same.
+# The course's verdicts are named after the rungs. `labels only`: nothing beyond a table was shown.
+# `program`: the rule holds on new inputs, the inside is open. `program and mechanism`: both hold.
+# `not recoverable (supported)`: the network follows no short rule of the kind that was asked for,
+# and the same method was shown to find such a rule in a network that has one. The last says more
+# than "I found nothing", and it is a respectable result.
 #
-# What is yours? `program and mechanism`: the head attends to the largest digit, 7 never, and
-# names the digit that it attends to. With the limit that you found yourself: the naming does not
-# extend to 7.
+# Your verdict is `program and mechanism`: the head attends to the largest digit, never to 7, and
+# names the digit that it attends to. You also found its limit: the naming does not extend to 7.
 #
-# Four habits make the difference between a number and evidence. You met each of them
-# above.
+# Four habits turn a number into evidence. You met each of them above.
 #
-# - **An interval.** 4000 of 4000 is not certainty: the interval of the first row begins just
-#   below 1, and there was indeed one exception, in a million. Ten of ten has the interval from .72
-#   to 1. That is what your first guess rested on.
+# - **An interval.** 4000 of 4000 is not certainty: the interval of the first row begins just below
+#   1, and there was indeed one exception, in a million. Ten of ten, which your first guess rested
+#   on, has the interval from .72 to 1.
 # - **A baseline.** .86 sounds high until you hear that always saying 9 gives .48, and it sounds
 #   low once you know that 1.00 is to be had.
 # - **A control, and a null.** "Attention 0.00" means something because 6 and 8 get .996 in
 #   the same measurement. "Says it in 1.00 of the rows" means something because an
 #   unrelated digit would be hit in .105.
 # - **A way to be wrong.** Before the experiment, somebody must be able to say which result would
-#   sink the claim. You wrote a probability; one half of the claim sank. A claim that survives
-#   every possible result has not been tested.
+#   sink the claim. You wrote down a probability, and one half of the claim sank. A claim that
+#   survives every possible result has not been tested.
 #
 # ## 5 · Working through the course
 #
-# Three lessons are here so far, and more are planned.
+# The course has sixteen lessons; the table in `README.md` gives their minutes, and each names at
+# its top what to do before it.
 #
-# - **00 Start here**: this one.
-# - **01 Looking inside**: read, remove and overwrite activations, in a transformer and in a
-#   convolutional network, with the same three calls.
-# - **02 Challenge 1**: recover the labelling program of an image network, and defend the answer.
+# - **01 Looking inside** comes next, whatever you are after: read, remove and overwrite
+#   activations, in a transformer and in a convolutional network, with the same three calls.
+# - **02 to 04** are challenges: recover the labelling program of an image network, of a transformer
+#   that may have none, and of a network that adds.
+# - **05 to 07** are about testing an explanation by interventions, **08 to 10** about what a
+#   network represents, **11 to 13** and **15** about editing, trojans, anomalies and filters. In
+#   **14** you make a challenge of your own.
 #
-# What you should know of the practical side:
+# On the practical side:
 #
 # - **Progress** is kept in `progress.json` beside the notebook, one file for all lessons. A pass
-#   stays a pass, even if you run the cell again with something else in it. `lab.progress()` shows
+#   stays a pass, even if you later run the cell with something else in it. `lab.progress()` shows
 #   this lesson and `python -m utils progress` all of them.
-# - **Hints** come from `lab.hint("0.4")`, three at most. That you used one is noted in the same
-#   file, for you and, in a workshop, for whoever teaches it.
+# - **Hints** come from `lab.hint("0.4")`, three at most. The same file notes that you used one, for
+#   you and for whoever teaches the workshop.
 # - **Starting over** is safe: restart the kernel and run all cells. Nothing depends on the order
 #   in which you tried things, and unsolved exercises do not stop the notebook. Predictions are
 #   the exception: the one that you wrote before you first saw the result is the one that counts.
 # - **Solutions** are in the folder `solutions`, executed. Read one after you have passed, or after
 #   three hints and a walk.
-# - **Tests**: the course tests itself. `python -m pytest` in the course folder runs all lessons
-#   and compares each printed number with the stored one. If something looks broken on your
-#   machine, that tells you whether it is.
+# - **Tests**: the course tests itself. `python -m pytest` in the course folder runs all lessons and
+#   compares each printed number with the stored one. It tells you whether something is broken on
+#   your machine.
 
 # %%
 lab.progress()
@@ -607,19 +602,17 @@ lab.progress()
 #
 # - A row with a 7 and another digit in which the 7 gets a noticeable share of the attention. We
 #   looked at means here, and a mean can hide rows. Look at `pattern[rows == 7].max()`.
-# - A 7 that gets part of the attention, not all of it, and then is named. Looking at a 7 alone is
-#   a state that the network is in for one row of a million, so the forced experiment says what
-#   *would* happen, in a state that hardly ever does. Mix the patterns half and half and see.
-# - A second network, trained on the same labels from another seed, which says 7 when it is made
-#   to look at one. That would leave the claim about this network standing, and end the story
-#   about training.
-# - A hook that does not do what its name says. The controls are the guard against that: they
-#   moved when they should.
+# - A 7 that gets part of the attention, not all of it, and then is named. The network looks at 7s
+#   alone in one row in a million, so the forced experiment shows a state that hardly ever
+#   occurs. Mix the patterns half and half and see.
+# - A second network, trained on the same labels from another seed, which says 7 when it is made to
+#   look at one. The claim about this network would stand; the explanation by training would fall.
+# - A hook that does not do what its name says. The controls guard against that: they moved when
+#   they should.
 #
-# One thing is still open, and you may want to come back to it after lesson 01. END ranks the
-# digits somehow: a larger one always wins. Where in that order did the network put the 7: below 0,
-# or somewhere off the scale? The hooks `blocks.0.attn.hook_q` and `blocks.0.attn.hook_k` hold the
-# answer.
+# One thing is still open, for after lesson 01. END ranks the digits somehow: a larger one always
+# wins. Where in that order did the network put the 7: below 0, or somewhere off the scale? The
+# hooks `blocks.0.attn.hook_q` and `blocks.0.attn.hook_k` hold the answer.
 #
 # ## Where this comes from
 #
@@ -635,6 +628,5 @@ lab.progress()
 #
 # ## Next
 #
-# Lesson 01, *Looking inside: hooks and sites*. You used `read` and `write` here on trust. There
-# you learn what they do, on a transformer and on an image network, and how an edit can silently
-# do nothing.
+# Lesson 01, *Looking inside: hooks and sites*. You used `read` and `write` here on trust. There you
+# learn what they do and how an edit can silently do nothing.

@@ -24,10 +24,9 @@
 # # 01 · Looking inside: hooks and sites
 #
 # Everything in this course is made of three moves. You *read* what a part of a network computes.
-# You *ablate* it, that is, take its information away. You *write* something else in its place.
-# This lesson teaches the three moves on two networks that have nothing in common, a small
-# transformer and a small convolutional neural network (CNN), with the same three calls. After it
-# you can
+# You *ablate* it, that is, take its information away. You *write* something else in its place. This
+# lesson teaches them on two very different networks, a small transformer and a small convolutional
+# neural network (CNN), with the same three calls. After it you can
 #
 # - read, ablate and write any piece of activation in either network;
 # - choose between zero, mean and resample ablation by what each of them assumes;
@@ -44,11 +43,11 @@ lab = lab("01")
 # %% [markdown]
 # ## 1 · What a hook is
 #
-# An *activation* is a tensor that a network computes on its way from input to output. PyTorch
-# forgets it as soon as it is used. A *forward hook* is a function that PyTorch calls when a module
-# has finished, with the module, its inputs and its output. If the hook returns nothing, it has
-# only looked. If it returns a tensor, that tensor replaces the output, and the rest of the network
-# goes on with it. That is all the magic there is, and it fits in ten lines:
+# Here you see how to get at a network's inner values at all. An *activation* is a tensor that a
+# network computes on its way from input to output. PyTorch forgets it as soon as it is used. A
+# *forward hook* is a function that PyTorch calls when a module has finished, with the module, its
+# inputs and its output. If the hook returns nothing, it has only looked. If it returns a tensor,
+# that tensor replaces the output, and the rest of the network goes on with it. Ten lines show both:
 
 # %%
 import matplotlib.pyplot as plt
@@ -76,15 +75,16 @@ print("read after the ReLU:", tuple(seen[0].shape))
 print("with the ReLU silenced, the output is the last bias:", torch.equal(result[0], tiny[2].bias))
 
 # %% [markdown]
-# Two things to take from it. The hook sits on a *module*, so you can only reach tensors that are
-# some module's output. And `handle.remove()` matters: a hook left behind stays for every later
-# run, and a forgotten `silence` falsifies everything you measure afterwards.
+# The hook sits on a *module*, so you can only reach tensors that are some module's output. And
+# `handle.remove()` matters: a hook left behind stays for every later run, and a forgotten `silence`
+# falsifies everything you measure afterwards.
 #
 # Networks made for study therefore carry modules called `HookPoint`. They do nothing but hand
 # their input on, and each has a name. `model.hook_dict` maps the names to the modules. Here are
 # our two networks, and a selection of their hooks with the shapes for a batch of two inputs.
 
 # %%
+from utils import plots
 from utils.sites import Site, SiteError, UnchangedError, hook_shapes
 
 transformer, cnn, data = lab.model.transformer, lab.model.cnn, lab.data
@@ -104,7 +104,7 @@ for title, model, batch in (("transformer", transformer, tokens), ("cnn", cnn, i
 # as the sum of a vector for the token (`hook_embed`) and one for the position (`hook_pos_embed`).
 # Two *layers* follow, each with two attention *heads*; a head reads the stream, moves information
 # from earlier positions, and adds its result to the stream. Logits are a linear map of the stream
-# at the end. "Head 1.0" will mean layer 1, head 0; counting starts at zero. Three hooks matter:
+# at the end. "Head 1.0" means layer 1, head 0. Three hooks matter:
 #
 # - `attn.hook_pattern` is where each head looks: row = the position that looks, column = the
 #   position it looks at. Each row adds up to 1, and no position can look ahead.
@@ -165,18 +165,19 @@ print("one head:    ", tuple(Site("blocks.0.attn.hook_z", head=1).read(transform
 print("two channels:", tuple(Site("hook_conv2", channel=[3, 5]).read(cnn, images[:50]).shape))
 
 # %% [markdown]
-# A single number drops its axis, a list keeps it, as in numpy. So much for the mechanics.
+# A single number drops its axis, a list keeps it, as in numpy.
 #
 # ## 2 · Read: where do the heads look?
 #
-# The transformer was trained on sequences made of a random *segment* of 6 to 12 tokens that is
-# repeated until 24 places are full. In the first copy nothing can be predicted. From the second
-# copy on the next token is known, and `predictable[i, t]` is True where token `t+1` of row `i` can
-# be told from tokens 0 to `t`. The first token is always 16, which stands for "start".
+# In this section you find out what each head looks at, and turn it into a number. The transformer
+# was trained on sequences made of a random *segment* of 6 to 12 tokens that is repeated until 24
+# places are full. In the first copy nothing can be predicted. From the second copy on the next
+# token is known, and `predictable[i, t]` is True where token `t+1` of row `i` can be told from
+# tokens 0 to `t`. The first token is always 16, which stands for "start".
 #
-# The logits at position `t` are about token `t+1`. Comparing them with token `t` is the most
-# common slip in this trade, and it produces numbers near chance that look like a broken model.
-# Here is the metric that the whole lesson uses, written once:
+# The logits at position `t` are about token `t+1`. Comparing them with token `t` is a common slip,
+# and it produces numbers near chance that look like a broken model. Here is the metric that the
+# whole lesson uses:
 
 
 # %%
@@ -193,14 +194,13 @@ print("one row:", *tokens[0].tolist())
 print(f"accuracy on predictable tokens: {row_accuracy(clean).mean():.2f}, by chance {1 / 16:.2f}")
 
 # %% [markdown]
-# Nearly perfect, and it must be done by four heads, for nothing else moves information from
-# position to position. What could they do? To predict what follows `t`, find an earlier place that
-# held the same token, and look at the token *after* it. A head that does so is called an
-# *induction head*. But a position knows only its own token to begin with; the place after the
-# match must first learn what stood before it. For this a *previous-token head* in an earlier layer
-# is the natural partner.
+# Nearly perfect, and the four heads must be doing it, since nothing else moves information from
+# position to position. How could they? To predict what follows `t`, find an earlier place that held
+# the same token, and look at the token *after* it. A head that does so is called an *induction
+# head*. But a position knows only its own token to begin with; the place after the match must first
+# learn what stood before it. A *previous-token head* in an earlier layer can tell it.
 #
-# That is a story, so far. Turn it into two numbers per head.
+# So far that is only a story. Turn it into two numbers per head.
 #
 # ### Exercise 1.2: previous-token score
 #
@@ -254,16 +254,14 @@ induction = lab.use(
 )
 two_back = torch.cat([p.diagonal(-2, 2, 3).mean((0, 2)) for p in patterns])
 
-figure, axes = plt.subplots(2, 2, figsize=(9, 9.4))
-for (layer, head), name, axis in zip(heads, names, axes.flat, strict=True):
-    _ = axis.imshow(patterns[layer][0, head].numpy(), cmap="Blues", vmin=0, vmax=1)
-    _ = axis.set_title(name)
-    _ = axis.set_xticks(range(24), tokens[0].tolist(), fontsize=7)
-    _ = axis.set_yticks(range(24), tokens[0].tolist(), fontsize=7)
-    _ = axis.set(xlabel="token looked at", ylabel="token that looks")
-figure.tight_layout()
+row = tokens[0].tolist()
+interactive, static = plots.attention(
+    {name: patterns[layer][0, head] for (layer, head), name in zip(heads, names, strict=True)},
+    [str(token) for token in row],
+)
 lab.figure(
-    figure,
+    interactive,
+    fallback=static,
     alt="Attention of the four heads on one row. Head 0.0: a line just below the diagonal. Head "
     "0.1: a line two below, blurred at the end. Heads 1.0 and 1.1: from the second copy on, a line "
     "one segment less one away.",
@@ -278,15 +276,17 @@ lab.figure(
 )
 
 # %% [markdown]
-# The figure shows one row, the table under it the means over all rows (open it). Head 0.0 gives .89
-# of its attention to the token before. Head 0.1, which nobody asked for, gives .57 to the one
-# before that. Both heads of layer 1 give .88 to where an induction head must look; in the first
-# copy, where there is hardly a match, they scatter. So the story fits. But a pattern says where a
-# head *looks*; it does not say whether the network needs what it finds there. That takes an
-# ablation.
+# In the figure, follow the dark diagonals: one step below the main diagonal for head 0.0, two steps
+# for head 0.1, and one segment less one for the heads of layer 1, from the second copy on. It shows
+# one row; the table under it has the means over all rows. Head 0.0 gives .89 of its attention to
+# the token before, head 0.1 gives .57 to the one before that. Both heads of layer 1 give .88 to
+# where an induction head must look; in the first copy, where there is hardly a match, they scatter.
+# So the story fits. But a pattern says where a head *looks*, not whether the network needs what it
+# finds there. That takes an ablation.
 #
 # ## 3 · Ablate: which head is needed?
 #
+# Here you find out which heads the network needs, and why one ablation at a time can mislead you.
 # To ablate a part is to replace its values by something that carries no information about the
 # input. There are three usual choices, and they assume different things:
 #
@@ -300,9 +300,8 @@ lab.figure(
 # `site.ablate(model, inputs, "mean")` returns the model's output with the ablation in place;
 # `"zero"` and `"resample"` work alike.
 #
-# Before you run it: no head has a higher induction score than head 1.1. How probable is it, in your
-# view, that mean-ablating head 1.1 *alone* costs more than 0.10 of the accuracy? Write a number
-# from 0 to 1. It is scored, and being wrong is free.
+# Before you run it: no head has a higher induction score than head 1.1. How probable is it that
+# mean-ablating head 1.1 *alone* costs more than 0.10 of the accuracy? Write a number from 0 to 1.
 
 # %%
 ### BEGIN SOLUTION
@@ -375,12 +374,12 @@ print(f"mean-ablating head 1.1 costs {loss:.2f} of accuracy")
 lab.outcome("1.P", loss > 0.10)
 
 # %% [markdown]
-# I said 0.8 and was wrong. Head 0.0 is needed: without it accuracy falls below .4. But head 1.1
-# can go, and so can head 1.0, and next to nothing happens. Remove both and the network is at
-# chance. The two heads do the same work, and either will do.
+# I said 0.8 and was wrong. Head 0.0 is needed: without it accuracy falls below .4. But you can
+# ablate head 1.1, or head 1.0, and next to nothing happens. Ablate both and the network is at
+# chance. The two heads do the same work, and either is enough.
 #
-# Keep this. **"Ablating it changes nothing" does not mean "it does nothing".** Single ablations
-# are blind to redundancy, and large networks are full of it.
+# **"Ablating it changes nothing" does not mean "it does nothing".** Single ablations are blind to
+# redundancy, and large networks are full of it.
 #
 # Now the same four heads, ablated in the three ways:
 
@@ -394,27 +393,26 @@ at_pattern = Site("blocks.0.attn.hook_pattern", head=0).ablate(transformer, toke
 print(f"head 0.0, mean-ablated at hook_pattern: {row_accuracy(at_pattern).mean():.2f}")
 
 # %% [markdown]
-# Zero and mean agree here. Resampling tells another story for layer 1: a head that can be *silent*
-# without harm does much harm when it *speaks wrongly*. Is that a contradiction? No: one asks
-# whether the network can do without the head, the other whether the network listens to it. The
-# next section tests that reading.
+# Zero and mean agree here. Resampling differs for layer 1: a head that can be *silent* without harm
+# does much harm when it *speaks wrongly*. That is no contradiction. The first asks whether the
+# network can do without the head, the second whether the network listens to it. The next section
+# tests that reading.
 #
-# And look at the last line. The head that is needed most can be mean-ablated at its pattern
+# The last line is about the site. The head that is needed most can be mean-ablated at its pattern
 # without any loss. An ablation removes only what varies between inputs, and *where* head 0.0 looks
-# hardly varies: one back, whatever the tokens are. What varies is *what it finds*. An ablation
+# hardly varies: one back, whatever the tokens are. What varies is *what it finds*. So an ablation
 # result belongs to a site, not to "the head".
 #
 # ## 4 · Write: make the prediction follow
 #
-# Ablation shows that something is used. To show *what for*, write a value whose meaning you know,
-# and say beforehand what must change. This is called *activation patching*, or an *interchange
-# intervention*: run the network on a donor input, take the values at a site, write them into the
-# run on another input. `site.write(model, inputs, values)` returns the output.
+# Ablation shows that something is used; in this section you find out *what for*. Write a value
+# whose meaning you know, and say beforehand what must change. This is called *activation patching*,
+# or an *interchange intervention*: run the network on a donor input, take the values at a site,
+# write them into the run on another input. `site.write(model, inputs, values)` returns the output.
 #
-# First the reading of a moment ago. If the heads of layer 1 deliver the *answer*, then patching
-# one of them from another row should make the network name the *donor row's* next token. If head
-# 0.0 delivers no answer but a means of finding the place, patching it should break the prediction
-# without putting the donor's token in its place.
+# If the heads of layer 1 deliver the *answer*, then patching one of them from another row should
+# make the network name the *donor row's* next token. If head 0.0 only helps to find the place,
+# patching it should break the prediction without putting the donor's token there instead.
 
 # %%
 donors = tokens.roll(1, 0)  # row i gets the values of row i - 1
@@ -429,13 +427,13 @@ for layer, head in [*heads, (1, None)]:  # None: all heads of the layer
     print(f"{name:<25}  {own:9.2f}  {other:13.2f}")
 
 # %% [markdown]
-# Both came out. With one head of layer 1 patched, the two heads name two different tokens and the
-# network follows one or the other, with hardly anything else in between. With both patched it
-# names the donor's token. With head 0.0 patched the donor's token stays near chance.
+# Both predictions hold. With one head of layer 1 patched, the two heads name different tokens and
+# the network follows one or the other. With both patched it names the donor's token. With head 0.0
+# patched the donor's token stays near chance.
 #
-# So what does head 0.0 deliver? The claim: *at each position it says which token stood before*.
-# Then you can lie to the network in a way that has a definite consequence. Take as donor the same
-# row moved one place to the right:
+# So what does head 0.0 deliver? The claim: *at each position it says which token stood before*. If
+# so, you can mislead the network in a predictable way. Take as donor the same row moved one place
+# to the right:
 #
 # ```
 # position   0   1   2   3   4   5
@@ -443,9 +441,9 @@ for layer, head in [*heads, (1, None)]:  # None: all heads of the layer
 # donor     16  16   5   8   2   9
 # ```
 #
-# In the donor, what stands before position 3 is 5 instead of 8. Patch head 0.0 from it, and
-# position 3, which holds a 2, is announced as "the one after the 5". So after a 5 the network
-# should now say 2 instead of 8: not the next token, but *the one after the next*.
+# In the donor, 5 instead of 8 stands before position 3. Patch head 0.0 from it, and position 3,
+# which holds a 2, is announced as "the one after the 5". So after a 5 the network should now say 2
+# instead of 8: not the next token, but *the one after the next*.
 #
 # ### Exercise 1.5: an interchange
 #
@@ -501,14 +499,14 @@ Report(
 )
 
 # %% [markdown]
-# Predicted and found: from almost never to about three times in four. The control patches the
-# other head of the same layer from the same donor, and the prediction mostly stays. That control
-# is what makes the result a result about head 0.0.
+# As predicted, the token after the next goes from almost never to about three times in four. The
+# control patches the other head of the same layer from the same donor, and the prediction mostly
+# stays, so the result is about head 0.0.
 #
-# It is not all of it, either. About one prediction in six names neither token. The patched head
-# also speaks to the token that *looks*, not only to those looked at, and head 0.1 still tells the
-# truth about two back. Which of these matters I have not tested here; lesson 05 takes single paths
-# apart.
+# Something is left over: about one prediction in six names neither token. The patched head also
+# informs the position that *looks*, not only those looked at, and head 0.1 still reports the right
+# token from two places back. Which of these matters is not tested here; lesson 05 takes single
+# paths apart.
 #
 # Sites can be smaller than a head. Patch a *single position* from the other rows, and only
 # predictions after one particular token should suffer, the one that stood before that position.
@@ -525,14 +523,14 @@ for which, name in ((0, "head 0.0"), (1, "head 0.1"), ([0, 1], "both")):
     print(f"{name:<19}  {hits[after].double().mean():25.2f}  {hits[others].double().mean():18.2f}")
 
 # %% [markdown]
-# The damage stays where it should be. And redundancy again: with both heads patched the damage is
+# The damage stays where it should be. Redundancy shows again: with both heads patched the damage is
 # far larger than with either, so each can partly stand in for the other there.
 #
 # ### The commonest bug
 #
 # The commonest bug in patching code is a patch that does nothing: wrong hook, donor equal to the
-# input, hook removed too early. The output is then the clean output, the effect is 0.00, and a
-# clean zero looks like a finding: "this head does not matter". So a `Site` refuses:
+# input, hook removed too early. The effect is then 0.00, which looks like a finding: "this head
+# does not matter". So a `Site` refuses:
 
 # %%
 site = Site("blocks.0.attn.hook_z", head=0)
@@ -545,15 +543,15 @@ same = site.write(transformer, tokens, itself, allow_unchanged=True)
 print("with allow_unchanged=True the output is the clean one:", torch.equal(same, clean))
 
 # %% [markdown]
-# Patching with itself is a test that you should always make, once, on purpose: it must change
-# nothing at all. Where nothing may change, say so with `allow_unchanged=True`.
+# Make this test once for every patch you write: patched with itself, the network must not change at
+# all. Where nothing may change, say so with `allow_unchanged=True`.
 #
 # ## 5 · The same calls on a CNN
 #
-# Nothing new to learn: another model, other names. A good first test is a patch whose result you
-# know exactly. Everything after `hook_fc1` is computed from `hook_fc1`, so writing *all* of it
-# from another image must give that image's output, up to rounding. For the CNN the metric is
-# whether an image keeps the class it had.
+# In this section you use the same calls on an image network, and see zero ablation mislead. A good
+# first test is a patch whose result you know exactly. Everything after `hook_fc1` is computed from
+# `hook_fc1`, so writing *all* of it from another image must give that image's output, up to
+# rounding. For the CNN the metric is whether an image keeps the class it had.
 
 # %%
 with torch.no_grad():
@@ -608,9 +606,9 @@ dead = (share == 0).nonzero()[:, 0].tolist()
 live = (share > 0).nonzero()[:, 0].tolist()
 
 # %% [markdown]
-# Most neurons of `fc1` are *dead*: they never fired on 2,000 images. That is a claim with a
-# consequence. Ablating all of them together must change nothing. The negative control is to ablate
-# live ones, drawn at random; there are not as many live ones as dead ones, so take half of them.
+# Most neurons of `fc1` are *dead*: they never fired on 2,000 images. So ablating all of them
+# together must change nothing. The negative control is to ablate live ones, drawn at random; there
+# are fewer live ones than dead ones, so take half of them.
 
 # %%
 try:
@@ -634,9 +632,9 @@ print(
 )
 
 # %% [markdown]
-# All 147 dead ones cost nothing; 26 live ones cost the class of 13 to 32 images in a hundred,
-# depending on which they are. Be careful with the word "never": it means "not on these 2,000
-# images". Others wake a few more.
+# All 147 dead ones cost nothing; 26 live ones cost 13 to 32 images in a hundred their class,
+# depending on which neurons they are. Be careful with the word "never": it means "not on these
+# 2,000 images". Others wake a few more.
 #
 # ### Where zero misleads
 #
@@ -656,23 +654,24 @@ for neuron in always:
           f"{kept[0]:10.2f}  {kept[1]:4.2f}  {kept[2]:8.2f}")  # fmt: skip
 
 # %% [markdown]
-# Go by zero ablation and neuron 88 matters a great deal: without it more than one image in six
-# changes class. Go by mean or resample and it hardly matters. Look at its values. It sits near 29
-# for every image and barely moves. What it says about the image is next to nothing; it acts as a
-# *constant* to which the rest of the network is tuned. Zero is a value that it never takes, so
-# zero ablation breaks the network rather than removing information from it.
+# By zero ablation neuron 88 matters a great deal: without it more than one image in six changes
+# class. By mean or resample it hardly matters. Look at its values: near 29 for every image, with
+# little spread. It says next to nothing about the image; it acts as a *constant* to which the rest
+# of the network is tuned. It never takes the value zero, so zero ablation breaks the network rather
+# than removing information from it.
 #
-# For the heads above, zero and mean agreed. You do not know beforehand which case you are in.
-# Hence the habit: mean or resample first, zero only where the part really takes that value.
+# For the heads above, zero and mean agreed. You do not know beforehand which case you are in, so
+# use mean or resample first, and zero only where the part really takes that value.
 #
 # ## 6 · Subspaces
 #
+# Here you find out whether the directions in which activations vary most are the ones that matter.
 # A piece of activation need not be a head or a neuron. It may be a *direction*, or several: a
-# subspace. Networks use directions freely, and the axes of the tensor have no special standing in
-# the residual stream. `Site(hook, basis=B)` names a subspace, where `B` has shape [width, k] and
-# its k columns are orthonormal (length 1, at right angles). Reading gives k coordinates; writing
-# changes the part inside and leaves the rest. `site.project(model, inputs, rest="mean")` is the
-# reverse of an ablation: it keeps *only* what is inside and mean-ablates the rest.
+# subspace. In the residual stream the axes of the tensor are no more special than any other
+# directions. `Site(hook, basis=B)` names a subspace, where `B` has shape [width, k] and its k
+# columns are orthonormal (length 1, at right angles). Reading gives k coordinates; writing changes
+# the part inside and leaves the rest. `site.project(model, inputs, rest="mean")` is the reverse of
+# an ablation: it keeps *only* what is inside and mean-ablates the rest.
 #
 # The obvious subspace is that of the *principal directions*: along the first one the activations
 # vary most, along the second most of what is left, and so on.
@@ -680,8 +679,8 @@ for neuron in always:
 # ### Exercise 1.7: a principal basis
 #
 # Return the k directions of largest variance as columns. Centre first; all axes but the last count
-# as samples. `torch.linalg.svd` of the centred samples, or `torch.linalg.eigh` of their
-# covariance, does the work. Signs and rotations within the subspace are up to you.
+# as samples. `torch.linalg.svd` of the centred samples, or `torch.linalg.eigh` of their covariance,
+# does the work. The sign of each direction is up to you.
 
 
 # %% exercise="1.7" points=4 minutes=8 difficulty=3
@@ -715,7 +714,7 @@ def kept_by(hook: str, basis: Tensor) -> float:
 
 
 sizes, table = (4, 8, 16, 24, 32, 48), []
-figure, axes = plt.subplots(1, 2, figsize=(10, 3.4), sharey=True)
+figure, axes = plt.subplots(1, 2, figsize=(8, 3.4), sharey=True)
 for axis, hook in zip(axes, ("blocks.0.hook_attn_out", "blocks.1.hook_resid_pre"), strict=True):
     values = Site(hook).read(transformer, tokens)
     widest = lab.use("1.7", principal_basis, values, 48, name=hook)
@@ -725,16 +724,16 @@ for axis, hook in zip(axes, ("blocks.0.hook_attn_out", "blocks.1.hook_resid_pre"
     principal = [kept_by(hook, b) for b in bases]
     chance = [[kept_by(hook, random_basis(64, k, seed)) for seed in range(5)] for k in sizes]
     average = [sum(draws) / 5 for draws in chance]
-    _ = axis.plot(sizes, principal, "o-", color="#0072B2")
-    _ = axis.plot(sizes, average, "s--", color="#D55E00")
+    _ = axis.plot(sizes, principal, "o-", color=plots.BLUE)
+    _ = axis.plot(sizes, average, "s--", color=plots.VERMILION)
     _ = axis.set(title=hook, xlabel="directions kept, of 64", ylim=(0, 1.05))
     for k, v, p, r in zip(sizes, variance, principal, average, strict=True):
         table.append({"hook": hook, "kept": k, "variance": v, "principal": p, "random": r})
-_ = axes[0].set_ylabel("accuracy")
-_ = axes[0].annotate("principal", (10, 0.87), color="#0072B2")
-_ = axes[0].annotate("random", (26, 0.68), color="#D55E00")
-_ = axes[1].annotate("principal", (11, 0.06), color="#0072B2")
-_ = axes[1].annotate("random", (33, 0.48), color="#D55E00")
+_ = axes[0].set_ylabel("share of predictable tokens right")
+_ = axes[0].annotate("principal", (10, 0.87), color=plots.BLUE)
+_ = axes[0].annotate("random", (26, 0.68), color=plots.VERMILION)
+_ = axes[1].annotate("principal", (11, 0.06), color=plots.BLUE)
+_ = axes[1].annotate("random", (33, 0.48), color=plots.VERMILION)
 figure.tight_layout()
 lab.figure(
     figure,
@@ -745,9 +744,10 @@ lab.figure(
 )
 
 # %% [markdown]
-# On the left all is as one would like: 8 principal directions of 64 keep most of the accuracy, 8
-# random ones do not. On the right something is wrong. The 16 principal directions hold nearly two
-# thirds of the variance, and they keep *less* accuracy than 16 random ones. Who lives in them?
+# The left panel is what one would expect: 8 principal directions of 64 keep most of the accuracy, 8
+# random ones do not. On the right, look where the two lines cross. The 16 principal directions hold
+# nearly two thirds of the variance, and they keep *less* accuracy than 16 random ones. What is in
+# them?
 
 # %%
 basis = widest[:, :16]  # of the stream, the last in the loop above
@@ -758,10 +758,10 @@ for name in ("hook_embed", "hook_pos_embed", "blocks.0.hook_attn_out"):
     print(f"{name:<24} share of its variance in those 16 directions: {inside:.2f}")
 
 # %% [markdown]
-# The stream is a sum of three things, and the widest directions hold what layer 0 added and where
-# each position is, but almost nothing of *which token stands there*. A network that cannot tell
-# which token it is looking at has nothing to match. If that is the reason, then adding the token
-# directions to the 16 must repair it, and adding as many others must repair less:
+# The stream is a sum of three things. The widest directions hold what layer 0 added and where each
+# position is, but almost nothing of *which token stands there*, and without that the network has
+# nothing to match. If that is the reason, then adding the token directions to the 16 must repair
+# it, and adding as many others must repair less:
 
 # %%
 embedding = {
@@ -779,13 +779,14 @@ for name, choices in extras.items():
     print(f"the 16 widest and {name:<22} accuracy {repaired:.2f}")
 
 # %% [markdown]
-# It does. **Variance is not importance**: directions are wide because they move a lot, not because
-# something downstream reads them. And without the random control you would have called the .18 of
-# the 16 principal directions "above chance".
+# They repair it. **Variance is not importance**: a direction can vary a lot without anything
+# downstream reading it. Without the random control you would have called the .18 of the 16
+# principal directions "above chance".
 #
 # ## 7 · Three traps
 #
-# Each of these produces a number and no error message in hand-written hook code.
+# This section shows three mistakes that give you a wrong number and no error message in
+# hand-written hook code.
 #
 # **A hook that exists and never fires.** `hook_result` is a documented name, and this model has
 # it, but does not run it. A hand-made hook on it silently does nothing.
@@ -839,13 +840,13 @@ left = torch.allclose(by_hand - from_mlp, middle.read(toy, few), atol=1e-6)
 print("by hand: what is left is the old stream:           ", left)
 
 # %% [markdown]
-# The remedy is general: whenever you use a hook for the first time, make one write whose
-# consequence you can compute, as in this cell and as with all of `fc1` above.
+# The remedy: whenever you use a hook for the first time, make one write whose consequence you can
+# compute, as in this cell and as with all of `fc1` above.
 #
 # ## 8 · One function, two networks
 #
-# Last, put the three calls to work. How important is each part? One function answers for any site
-# of any model.
+# In this last section you rank the parts of both networks by one function, and find out which of
+# them stand out from chance.
 #
 # ### Exercise 1.8: importance
 #
@@ -872,11 +873,11 @@ def importance(model: nn.Module, sites: list, inputs: Tensor, metric, how="resam
 lab.check("1.8", importance)
 
 # %% [markdown]
-# A ranking always has a winner, also among parts that are nothing special. So each network gets a
-# null: *random* subspaces of the same size. A head holds half of what its layer writes, so the
-# null for a head ablates 32 random directions of the 64 that its layer adds to the stream. A
-# channel is one of 16 directions in channel space, so its null ablates one random direction of the
-# 16. A part deserves a name of its own if it beats those.
+# A ranking always has a winner, even among parts that are nothing special. So each network gets a
+# null: *random* subspaces of the same size. A head accounts for half of what its layer writes, so
+# its null ablates 32 random directions of the 64 that the layer adds to the stream. A channel is
+# one of 16 directions in channel space, so its null ablates one random direction. A part stands out
+# if it beats those.
 
 # %%
 head_sites = [Site(f"blocks.{layer}.attn.hook_z", head=head) for layer, head in heads]
@@ -928,23 +929,28 @@ Report(
 )
 
 # %%
-figure, axes = plt.subplots(1, 2, figsize=(10, 4.2), width_ratios=(1, 1.4))
+figure, axes = plt.subplots(1, 2, figsize=(8.4, 4.2), width_ratios=(1, 1.4))
 spans = [(of_halves[0], -0.45, 1.45), (of_halves[1], 1.55, 3.45)]
 for draws, low, high in spans:
-    _ = axes[0].fill_betweenx([low, high], draws.min(), draws.max(), color="#D55E00", alpha=0.3)
-_ = axes[0].barh(names, of_heads.mean(1).tolist(), color="#0072B2", height=0.6)
+    _ = axes[0].fill_betweenx(
+        [low, high], draws.min(), draws.max(), color=plots.VERMILION, alpha=0.3
+    )
+_ = axes[0].barh(names, of_heads.mean(1).tolist(), color=plots.BLUE, height=0.6)
 _ = axes[1].fill_betweenx(
-    [-0.5, 15.5], of_directions.min(), of_directions.max(), color="#D55E00", alpha=0.3
+    [-0.5, 15.5], of_directions.min(), of_directions.max(), color=plots.VERMILION, alpha=0.3
 )
 ranked = [of_channels[c].mean().item() for c in order]
-_ = axes[1].barh([str(c) for c in order], ranked, color="#0072B2", height=0.6)
+_ = axes[1].barh([str(c) for c in order], ranked, color=plots.BLUE, height=0.6)
 for axis, what in zip(axes, ("loss of accuracy", "share of images that change class"), strict=True):
     axis.invert_yaxis()
     _ = axis.set_xlabel(what)
 _ = axes[0].set_title("transformer: heads")
-_ = axes[1].set_title("CNN: channels of conv2")
+_ = axes[1].set(title="CNN: channels of conv2", ylabel="channel")
 edge = of_directions.max().item()
-_ = axes[1].annotate("range of\nrandom directions", (edge - 0.003, 13), color="#D55E00", ha="right")
+_ = axes[0].annotate("range of random\nhalves", (0.36, 1.1), va="center")
+_ = axes[1].annotate(
+    "range of\nrandom directions", (edge - 0.003, 13), color="black", ha="right"
+)
 figure.tight_layout()
 lab.figure(
     figure,
@@ -968,18 +974,17 @@ share = (of_directions < of_channels[order[0]].mean()).double().mean()
 print(f"channel {order[0]} beats {share:.2f} of the random directions")
 
 # %% [markdown]
-# The same function, two networks, two rankings; and now the nulls. Ablating head 0.0 costs more
-# than twice what a random half of its layer costs, far beyond the range of the draws. It has
-# earned its name. The heads of layer 1 lie within the range, one near its upper end and one below
-# its middle. Head 0.1 costs *less* than any random half. Mind what the comparison can show: a
-# random half takes something from both heads, so redundancy does not protect it, and a head with
-# a stand-in will look small beside it. That is a statement about need, not about what the head
-# does.
+# Compare each bar with the shaded range of its null. Ablating head 0.0 costs more than twice what a
+# random half of its layer costs, far beyond the range of the draws. The heads of layer 1 lie within
+# the range, one near its upper end and one below its middle. Head 0.1 costs *less* than any random
+# half. One caution: a random half takes something from both heads, so redundancy does not protect
+# it, and a head with a stand-in looks small beside it. The comparison tells you how much a head is
+# needed, not what it does.
 #
-# In the CNN channel 3 comes first by a wide margin, and its interval is narrow. But one of
-# the twenty random directions does more. So "channel 3 is important" is true, and "the network
-# keeps something special in channel 3" does not follow. A narrow interval tells you that a number
-# is precise. Only the null tells you whether it is *large*.
+# In the CNN channel 3 comes first by a wide margin, and its interval is narrow. But one of the
+# twenty random directions does more. So "channel 3 is important" is true, and "the network keeps
+# something special in channel 3" does not follow. The interval tells you how precise a number is;
+# the null tells you whether it is *large*.
 
 # %%
 lab.progress()
@@ -987,15 +992,14 @@ lab.progress()
 # %% [markdown]
 # ## What would change your mind
 #
-# - **About head 0.0 as the one that says what stood before.** Other donors. Moving the row by one
-#   is one kind of lie; if a donor that announces an arbitrary token did not make the prediction
-#   follow, "says which token stood before" would be too strong. And one prediction in
-#   six already names neither token.
+# - **About head 0.0 as the one that says what stood before.** Other donors. If a donor that
+#   announces an arbitrary token did not make the prediction follow, "says which token stood before"
+#   would be too strong. One prediction in six already names neither token.
 # - **About layer 1 delivering the answer.** A patch of its heads that made the network name a
 #   token belonging to neither row. With both heads patched that is about one time in a hundred.
 # - **About dead neurons.** One image that wakes them. "Never" was 2,000 images of digits.
-# - **About neuron 88 as a constant.** Inputs on which it varies. On photographs or noise nobody
-#   has looked, and then its mean here would be no harmless value either.
+# - **About neuron 88 as a constant.** Inputs on which it varies, such as photographs or noise. Its
+#   mean here would be no harmless value there.
 # - **About channels being nothing special.** The null was one direction in channel space, the same
 #   at all places of the image, and twenty draws. Another metric than keeping the class could rank
 #   otherwise.

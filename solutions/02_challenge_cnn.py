@@ -22,9 +22,9 @@
 # # 02 · Challenge 1: the program inside a CNN
 #
 # In February 2023 Stephen Casper published a challenge "for mechanists": a small convolutional
-# neural network (CNN), trained on MNIST images that a *secret program* had labelled 0 or 1. The
-# task was to find the program. Labels alone would not win; a submission needed a mechanistic
-# explanation and evidence for it. Stefan Heimersheim and Marius Hobbhahn solved it.
+# neural network (CNN), trained on MNIST's handwritten digits, which a *secret program* had labelled
+# 0 or 1. The task was to find the program, with a mechanistic explanation and evidence for it.
+# Stefan Heimersheim and Marius Hobbhahn solved it.
 #
 # You get a twin of that network: the same architecture, the same kind of secret, trained on
 # handwriting that ships with this course. By the end you can
@@ -59,16 +59,15 @@ print(f"share the network puts in class 1: {predicted.double().mean():.2f}")
 # %% [markdown]
 # ## What you are given
 #
-# The network takes a 28x28 image (ink is 1, paper is 0) and returns two logits. Two convolutions
-# with pooling, one hidden layer of 200 ReLU neurons called `fc1`, one linear layer to the logits;
-# lesson 01 showed you its hooks. The images are real handwriting, redrawn with small random
-# rotations, shifts and stretches. `data.explore` comes from the 1,437 scans the network was
-# trained on, `data.test` from 360 scans it has never seen. Everything you *claim* is measured on
-# the second set, and intervals resample whole scans: twenty drawings of one scan are not twenty
-# independent witnesses.
+# This section shows you the network, the data and the one clue. The network takes a 28x28 image
+# (ink is 1, paper is 0) and returns two logits. Two convolutions with pooling, one hidden layer of
+# 200 ReLU neurons called `fc1`, one linear layer to the logits; lesson 01 showed you its hooks. The
+# images are real handwriting, redrawn with small random rotations, shifts and stretches.
+# `data.explore` comes from the 1,437 scans the network was trained on, `data.test` from 360 scans
+# it has never seen. Everything you *claim* is measured on the second set, and intervals resample
+# whole scans, because twenty drawings of one scan are not twenty independent observations.
 #
-# With the network comes one clue, as in the original: an image of a slanted "1". Look before you
-# compute.
+# With the network comes one clue, as in the original: an image of a slanted "1".
 
 # %%
 examples = [
@@ -86,15 +85,17 @@ lab.figure(
 )
 
 # %% [markdown]
-# Open the table under the figure. Every digit occurs in both classes, so the program is not about
-# which digit it is; it is about something that varies *within* a digit. A wrong hypothesis died
-# there for the price of one table. Kill the cheap ones first.
+# The clue stands at the right; the other pictures are examples of each class. The table under the
+# figure says that every digit occurs in both classes, so the program is not about which digit it
+# is, but about something that varies *within* a digit. One table was enough to reject the first
+# hypothesis. Test the cheap ones first.
 #
 # ## Three makers of hypotheses
 #
-# Saliency maps, exemplars and synthesised features are the tools most people reach for. They are
-# good at one thing: telling you what to test next. None of them can tell you that you are right,
-# because each produces a plausible picture for almost any network.
+# In this part you use the three tools most people reach for: saliency maps, exemplars (the images
+# that drive a unit hardest) and synthesised features. They are good at telling you what to test
+# next. None can tell you that you are right, because each produces a plausible picture for almost
+# any network.
 #
 # ### Saliency
 #
@@ -104,7 +105,7 @@ lab.figure(
 #
 # ### Exercise 2.1: a signed saliency map
 #
-# Write `saliency`. Keep the sign: the sign is what makes the map say something about a program.
+# Write `saliency`. Keep the sign: it says which way the pixel pushes.
 
 # %% exercise="2.1" points=3 minutes=8 difficulty=2
 
@@ -127,9 +128,10 @@ def saliency(model: torch.nn.Module, images: Tensor) -> Tensor:
 lab.check("2.1", saliency)
 
 # %% [markdown]
-# Average the map over all images of a class. Beside it stands the control which "Sanity Checks for
-# Saliency Maps" (2018) made standard: the same map for a network with random weights. If the two
-# look alike, the picture comes from the architecture and the images, not from what was learned.
+# Average the map over all images of a class. Beside it stands the control that Adebayo and others,
+# "Sanity Checks for Saliency Maps" (2018), made standard: the same map for a network with random
+# weights. If the two look alike, the picture comes from the architecture and the images, not from
+# what was learned.
 
 # %%
 maps = lab.use("2.1", lambda m, x: saliency(m, x).half(), model, images[:1000]).float()
@@ -159,20 +161,23 @@ lab.figure(
 )
 
 # %% [markdown]
-# Not much to see. Do not conclude that the pixels do not matter. An average can be empty because
-# nothing is there, or because two opposite things cancel; you will come back to this figure.
+# Red means that more ink there pushes towards class 1, blue towards class 0; each map has its own
+# scale. The blotches of the two classes form no shape. Do not conclude that the pixels do not
+# matter: an average can be empty because nothing is there, or because two opposite things cancel.
+# You will come back to this figure.
 #
 # ## A plane with two arms
 #
-# The last hidden layer is where the decision is made: everything the network knows passes through
-# 200 numbers, and the logit difference is a weighted sum of them. Most of the 200 never fire. So
-# ask how many *directions* are in use.
+# Here you find out how many directions of the last hidden layer are in use, and what lies along
+# them. Everything the network knows passes through the 200 numbers of that layer, and the logit
+# difference is a weighted sum of them. Most of the 200 never fire.
 #
 # ### Exercise 2.2: the principal plane
 #
-# Principal component analysis: centre the activations, then find the two orthogonal directions
-# along which they vary most. Return where every image lies in that plane, and which share of the
-# total variance each direction holds. The sign of a direction is arbitrary; any will do.
+# Principal component analysis (PCA): centre the activations, then find the two orthogonal
+# directions along which they vary most. Return where every image lies in that plane, and which
+# share of the total variance each direction holds. The sign of a direction is arbitrary; any will
+# do.
 
 # %% exercise="2.2" points=4 minutes=12 difficulty=3
 
@@ -202,8 +207,8 @@ print(f"neurons that fire for some image: {(activations > 0).any(0).sum()} of 20
 print("variance held by the two directions:", [round(s, 2) for s in shares.tolist()])
 
 # %% [markdown]
-# Over nine tenths of what 200 neurons do lies in one plane. Draw it, coloured by the class the
-# network gives. (In JupyterLab you can zoom and hover; elsewhere you see the static twin.)
+# One plane holds over nine tenths of the variance of 200 neurons. Draw it, coloured by the class
+# the network gives. (Point at a dot to see which digit was written.)
 
 # %%
 # A direction's sign is arbitrary: point the first one to where images like the clue lie.
@@ -232,12 +237,12 @@ lab.figure(
 )
 
 # %% [markdown]
-# A V. Class 0 sits in the corner, class 1 on *two* arms. This is why averaging saliency over
-# class 1 showed nothing: two different reasons for the same label were averaged together. Split
-# class 1 by arm and look again, and beside it ask the network to *draw* what each arm wants: start
-# from grey and follow the gradient until the activations lie far out along that arm. That is
-# feature synthesis. Unconstrained, it finds high-frequency noise; the code behind
-# `data.synthesise` jitters the image and penalises roughness, the two cheapest remedies.
+# The points form a V, with class 0 in the corner and class 1 on *two* arms. This is why averaging
+# saliency over class 1 showed nothing: two different reasons for the same label were averaged
+# together. Split class 1 by arm and look again. And ask the network to *draw* what each arm wants:
+# start from grey and follow the gradient until the activations lie far out along that arm. That is
+# feature synthesis. Unconstrained, it finds high-frequency noise, so the code behind
+# `data.synthesise` jitters the image and penalises roughness.
 
 # %%
 arms = {"left": groups["left arm, class 1"], "right": groups["right arm, class 1"]}
@@ -265,26 +270,28 @@ lab.figure(
 )
 
 # %% [markdown]
-# There is the clue, drawn by the network itself: bright on dark for the right arm, dark on bright
-# for the left. The exemplar of the left arm is a "0", and a lesser tool would have stopped at "the
-# left arm detects zeros". The synthesised image and the split saliency agree on something simpler:
-# one side wants ink *on* the clue, the other wants ink *beside* it.
+# Look at the right column: the network itself draws the clue, bright on dark for the right arm,
+# dark on bright for the left. The exemplar of the left arm is a "0", and from exemplars alone you
+# would have concluded that "the left arm detects zeros". The synthesised image and the split
+# saliency agree on something simpler: one side wants ink *on* the clue, the other wants ink
+# *beside* it.
 #
-# Say it as a hypothesis that can fail:
+# As a hypothesis that can fail:
 #
 # > **One neuron group fires for images very like the clue, another for images very unlike it. The
 # > network says class 1 if either fires, and class 0 in between.**
 #
-# Two claims are in there. The *program*: class 0 is a band of similarity to the clue. The
-# *mechanism*: two detectors, one for each side of the band. They need different evidence.
+# It contains two claims, which need different evidence. The *program*: class 0 is a band of
+# similarity to the clue. The *mechanism*: two detectors, one for each side of the band.
 #
 # ## The program
 #
 # ### Exercise 2.3: similarity to the clue
 #
-# The simplest similarity with those two properties: ink on the clue counts for, ink beside it
-# against. Weigh every pixel by +1 where the clue is full ink, by -1 where the clue is empty, in
-# proportion between, and add up.
+# In this part you state the program and measure how often it is right. Take the simplest similarity
+# with the two properties above: ink on the clue counts for it, ink beside it against. Weigh every
+# pixel by +1 where the clue is full ink, by -1 where the clue is empty, in proportion between, and
+# add up.
 
 # %% exercise="2.3" points=3 minutes=6 difficulty=2
 
@@ -312,7 +319,7 @@ centre = [(edges[k - 1] + edges[k]).item() / 2 for k in inside]
 figure, axis = plt.subplots(figsize=(6, 3))
 _ = axis.plot(centre, rate, "o-", color=plots.BLUE)
 _ = axis.set(xlabel="similarity to the clue (inked pixels)", ylabel="share in class 1")
-_ = axis.annotate("class 0 is one band", (12, 0.12), color=plots.VERMILION, ha="center")
+_ = axis.annotate("class 0: one band", (34, 0.25), color=plots.VERMILION)
 lab.figure(
     figure,
     alt="Share in class 1 against similarity: 1 on both sides, falling to 0 in one band between.",
@@ -321,15 +328,15 @@ lab.figure(
 )
 
 # %% [markdown]
-# One band, with sharp edges, and not, say, a periodic function of similarity: you only know that
-# because the plot covers the whole range.
+# The curve has one dip with sharp edges: class 0 is one band. That it is not, say, a periodic
+# function of similarity you know only because the plot covers the whole range.
 #
 # ### Exercise 2.4: fit the band
 #
-# Find the two thresholds between which the *network* says class 0. Fit to what the network does,
-# on images of scans it was trained on; the agreement that counts is then measured on the held-out
-# ones. Maximise agreement and be wary of shortcuts through means, quartiles or extremes: the
-# network is not perfectly consistent, and one stray image must not move your threshold.
+# Find the two thresholds between which the *network* says class 0. Fit to what the network does, on
+# images of scans it was trained on; the agreement that counts is then measured on the held-out
+# ones. Maximise agreement. Shortcuts through means, quartiles or extremes fail, because the network
+# is not perfectly consistent and one stray image must not move your threshold.
 
 # %% exercise="2.4" points=4 minutes=12 difficulty=3
 
@@ -370,8 +377,8 @@ print(f"class 0 between {low:.0f} and {high:.0f}")
 print(f"agreement with the network on held-out scans: {agreement(score, low, high):.2f}")
 
 # %% [markdown]
-# A sentence and two numbers reproduce about 96 of 100 answers of an 81,850-parameter network.
-# Stop before you celebrate. What would a *wrong* program have scored?
+# A sentence and two numbers reproduce about 96 of 100 answers of an 81,850-parameter network. But
+# what would a *wrong* program have scored?
 #
 # ### Exercise 2.5: the control that scores over 80 %
 #
@@ -390,11 +397,11 @@ correlation = torch.corrcoef(torch.stack([score.float(), turned]))[0, 1].item()
 lab.check("2.5", correlation)
 
 # %% [markdown]
-# A slanted bar is nearly its own mirror image under half a turn, so the wrong template measures
-# almost the same thing. High agreement is cheap whenever a wrong program is correlated with the
-# right one, and 84 % would have looked like success to anybody who did not know that 96 % can be
-# had. So a program's agreement is always reported beside rivals that were given every advantage:
-# below, each rival gets the band that fits these very images best.
+# A slanted bar looks nearly the same after half a turn, so the wrong template measures almost the
+# same thing. A wrong program that is correlated with the right one agrees often, and 84 % would
+# have looked like success to anybody who did not know that 96 % is possible. So report a program's
+# agreement beside rivals that were given every advantage: below, each rival gets the band that fits
+# these very images best.
 
 # %%
 from utils.challenges import cnn, evidence
@@ -411,9 +418,9 @@ agreement_table
 # Ink on the template alone misses half of the idea. The rotated clue is the strongest rival, and
 # its interval does not come near ours. The row "network = secret labels" is the network's own
 # accuracy against its maker's program, unsealed for this one row: our program agrees with the
-# secret labels *better* than the network does. And on the images where the network errs, our
-# program mostly sides with the maker, not with the network. A program that explained the network's
-# errors as well would be a better explanation; you now know where to look for one.
+# secret labels *better* than the network does. On the images where the network errs, our program
+# mostly sides with the maker, not with the network. A program that explained the network's errors
+# as well would be a better explanation.
 #
 # **What this does not show.** Agreement compares answers. A network that stored every image would
 # agree just as well. So far the verdict is `program`.
@@ -422,8 +429,9 @@ agreement_table
 #
 # ### Exercise 2.6: sort the neurons
 #
-# If there are two detectors, neurons must take sides. Put each neuron on the side whose images
-# drive it harder *on average*. A neuron that fires for neither belongs to neither.
+# In this part you look for the two detectors inside the network and switch them off one at a time.
+# If they exist, neurons must take sides. Put each neuron on the side whose images drive it harder
+# *on average*. A neuron that fires for neither belongs to neither.
 
 # %% exercise="2.6" points=3 minutes=6 difficulty=2
 
@@ -455,16 +463,16 @@ for name, neurons in (("below", below_neurons), ("above", above_neurons)):
 print(f"logit difference with every neuron silent: {model.fc2.bias[1] - model.fc2.bias[0]:.1f}")
 
 # %% [markdown]
-# On its own side of the band each group pushes hard towards class 1. Elsewhere it does not; the
-# above group even holds against it there, which the below group has to overcome. With every neuron
-# silent the network says class 0. That is enough to predict what breaks when: silence the *below*
-# detector, and exactly the images under the band should lose their label.
+# On its own side of the band each group pushes hard towards class 1. Elsewhere it does not; there
+# the above group even pushes against class 1, which the below group has to overcome. With every
+# neuron silent the network says class 0. This predicts what an ablation must do: silence the
+# *below* detector, and exactly the images under the band should lose their label.
 #
 # ### Exercise 2.7: silence a detector
 #
 # Hold a set of neurons at the lowest value each one takes over these images, run the network, and
 # say which images keep their class. Use `Site("hook_fc1", neuron=...)`; its `read` and `write` do
-# the work. (Lowest, not zero: a neuron that never is at zero would be pushed where it never goes.)
+# the work. (Lowest, not zero: some neurons are never at zero.)
 
 # %% exercise="2.7" points=4 minutes=10 difficulty=3
 
@@ -493,20 +501,20 @@ cnn.ablation_report(case)
 
 # %% [markdown]
 # Silencing one detector costs one half of the images their label and leaves the other half almost
-# untouched; the half that suffers falls exactly to its share of class 0, which is what "everything
-# is class 0 now" means. The last control, as many random live neurons, costs a little on both
-# sides and neither half everything.
+# untouched. The half that suffers falls exactly to its share of class 0, as it must if everything
+# there is now called class 0. The last control, as many random live neurons, costs each half a
+# little.
 #
-# Ablation shows that a part is *needed*. It does not show that the part computes what you say. For
-# that, resample.
+# Ablation shows that a part is *needed*. It does not show that the part computes what you say.
 #
 # ## Resampling: does the group compute only what you claim?
 #
-# Your claim says: the below detector carries one bit, "is this image under the band?". If that is
-# all, you may feed it from *any other image with the same bit* and the network must not notice.
-# Likewise the above detector, with a donor of its own. Every other neuron you called unimportant,
-# so it gets the values of some unrelated image. This is causal scrubbing (Chan and others, "Causal
-# Scrubbing", 2022) in its smallest form; lesson 06 builds the general one.
+# Here you test whether each detector carries what you say and no more. Your claim is that the below
+# detector carries one bit, "is this image under the band?". If that is all, you may feed it from
+# *any other image with the same bit* without changing the answer. The same holds for the above
+# detector, with a donor of its own. You called every other neuron unimportant, so each gets the
+# values of some unrelated image. This is causal scrubbing (Chan and others, "Causal Scrubbing",
+# 2022) in its smallest form; lesson 06 builds the general one.
 #
 # ### Exercise 2.8: donors with the same bit
 #
@@ -536,8 +544,8 @@ lab.check("2.8", donors)
 # %% [markdown]
 # The solvers took *one* donor for both detectors: an image of nearly the same similarity. That
 # tests whether `fc1` as a whole is a function of similarity. It cannot tell two detectors from one
-# big entangled one, because whatever passes between the groups arrives from the same image.
-# Drawing the donors **independently** is the stronger test, and they did not make it.
+# that needs all neurons together, because both groups get their values from the same image. Drawing
+# the donors **independently** is the stronger test, which they did not make.
 #
 # Predict before you run. Each detector gets its values from an image of its own that shares one
 # bit with the original, all other neurons from a random image. How probable is it that the network
@@ -569,13 +577,13 @@ print(f"kept with independent donors: {survived:.2f}")
 lab.outcome("2.P", survived > 0.9)
 
 # %% [markdown]
-# Now do not trust that number either. What would a *vacuous* claim have scored? Suppose you said
-# that both detectors simply "compute the label". Then both may be fed from any image with the same
-# label, and a network with two redundant ways to reach class 1 will often survive that. The
-# **label-only null** says how often. Three further rows belong to every such table: features of
-# the same class sizes but shuffled (what do class sizes alone give?), the two features swapped
-# between the groups (does it matter *which* group computes which?), and the **exact ceiling**,
-# where both groups keep their own values: what no claim about these neurons can exceed.
+# What would an *empty* claim have scored? Suppose you said that both detectors simply "compute the
+# label". Then both may be fed from any image with the same label, and a network with two ways to
+# reach class 1 will often give the same answer. The **label-only null** says how often. Three
+# further rows belong to every such table: features of the same class sizes but shuffled (what do
+# class sizes alone give?), the two features swapped between the groups (does it matter *which*
+# group computes which?), and the **exact ceiling**, where both groups keep their own values, which
+# no claim about these neurons can exceed.
 
 # %%
 sufficiency = cnn.sufficiency_report(case)
@@ -583,7 +591,8 @@ sufficiency
 
 # %%
 wanted = [row for row in sufficiency if row.name.endswith("labels kept")]
-figure = Report("Labels kept", wanted, {"draws": cnn.REPEATS}, digits=2).figure()
+figure = Report("Labels kept", wanted, {"draws": cnn.REPEATS}, digits=2)
+figure = figure.figure("share of images that keep their class")
 lab.figure(
     figure,
     alt="Labels kept: exact ceiling highest, the explanation below it, then the label-only null, "
@@ -593,30 +602,29 @@ lab.figure(
 )
 
 # %% [markdown]
-# The vacuous claim keeps four fifths of the labels. Had you reported "93 % kept, chance is 50 %",
-# nobody could have told how little of that your explanation earned; the distance that counts is the
-# one from the label-only null to the ceiling. Swapping the two features ruins everything, so it
-# does matter which group computes which.
+# Compare the top two dots with the ceiling. The empty claim keeps four fifths of the labels. Had
+# you reported "93 % kept, chance is 50 %", nobody could have told how little of that is due to your
+# explanation; what counts is where you stand between the label-only null and the ceiling. Swapping
+# the two features does worse than chance, so it matters which group computes which.
 #
 # ### How coarse may the class be?
 #
 # The solvers asked a different question: how *similar* must the donor be? They drew one donor for
 # both detectors, the image nearest in similarity after adding noise, and turned the noise up until
-# nothing was left. That gives a dose-response curve, a good idea to keep. Here it is as they did
-# it, and with a donor of its own for each detector. This table claims *all* live neurons, as theirs
-# did.
+# nothing was left. That gives a dose-response curve. Here it is as they did it, and with a donor of
+# its own for each detector. As in their test, *all* live neurons are claimed.
 
 # %%
 cnn.dose_report(case)
 
 # %% [markdown]
 # The two halves of the table agree: giving each detector a donor of its own costs nothing. Had the
-# detectors been one entangled thing, mixing two images would have hurt, and the lower half would
-# have fallen first.
+# neurons worked only together, mixing two images would have hurt, and the lower half would have
+# fallen first.
 #
-# It is tempting to hold 0.96 at the finest dose against the 0.93 of the single bit above. Do not:
-# that table claimed fewer neurons, so two things differ at once. Change one thing only, the
-# fineness of the class, and keep the neurons that take sides clearly:
+# Do not compare 0.96 at the finest dose with the 0.93 of the single bit above: that table claimed
+# fewer neurons, so two things differ. Change only the fineness of the class, and keep the neurons
+# that take sides clearly:
 
 # %%
 generator = torch.Generator().manual_seed(4)
@@ -631,9 +639,9 @@ print(f"same neurons, finest classes: {(resampled.argmax(-1) == predicted).doubl
 #
 # ## Swaps: does the output follow?
 #
-# Resampling makes changes that should *not* matter. The complement makes changes that should: feed
-# one detector from an image whose bit differs, let your program say what the class must become,
-# and see whether the network obeys. The null swaps as many random live neurons instead.
+# This section makes the opposite test: changes that *should* matter. Feed one detector from an
+# image whose bit differs, let your program say what the class must become, and see whether the
+# network follows. The null swaps as many random live neurons instead.
 
 # %%
 necessity = cnn.necessity_report(case)
@@ -642,9 +650,9 @@ necessity
 # %% [markdown]
 # ## How well did the published solution hold up?
 #
-# The original network and MNIST are not shipped here. Where you have them (`docs/data.md` says
-# which files), `python -m utils solve cnn --original --data FOLDER` runs this lesson's tests on the
-# real thing. What it printed when this page was written, beside what the solvers published:
+# Here you see this lesson's tests on the original network, beside what the solvers published. The
+# network and MNIST are not shipped; where you have them (`docs/data.md` says which files), `python
+# -m utils solve cnn --original --data FOLDER` repeats the measurements. It printed:
 #
 # | measured on MNIST's 60,000 training images | published | re-measured |
 # |---|---|---|
@@ -659,29 +667,27 @@ necessity
 # | *label-only null for that* | not done | 80.0 % |
 # | *exact ceiling for that* | not done | 98.0 % |
 #
-# So the published story survives the stronger test, with room to the null and room to the ceiling.
+# So the published explanation survives the stronger test: it lies well above the null, and the
+# ceiling is not far.
 #
-# One thing does not survive. The write-up gives its rule in one line, with the pixels multiplied by
-# `clue - 0.5`. The code behind it multiplied by `clue - (1 - clue)`, which is twice that. The
-# thresholds belong to the code. Taken literally the printed line agrees with the network on 36.07 %
-# of the images: far below chance, because the band lands where class 1 lives. Try the same slip
-# here:
+# One line does not. The write-up gives its rule with the pixels multiplied by `clue - 0.5`. The
+# code behind it multiplied by `clue - (1 - clue)`, which is twice that, and the thresholds belong
+# to the code. Taken literally the printed line agrees with the network on 36.07 % of the images,
+# far below chance, because the band then lies over images of class 1. The same slip here:
 
 # %%
 print(f"our program: {agreement(score, low, high):.2f}")
 print(f"the same thresholds on half the similarity: {agreement(score / 2, low, high):.2f}")
 
 # %% [markdown]
-# Nobody was careless in an unusual way; a factor of two slipped between code and prose. You would
-# only ever notice by measuring again. That is why this course re-measures every number it prints,
-# and why its notebooks are executed and compared by a test.
+# Such a factor of two slips in easily between code and prose, and you notice it only by measuring
+# again. That is why this course re-measures every number it prints.
 #
 # ## The verdict
 #
-# So far you looked at the evidence yourself. A judge cannot look over your shoulder; it needs the
-# explanation in a form that it can run. The form is short: a program as named *steps*, each a
-# function of the input or of earlier steps and, where you claim to know it, with the place in the
-# network that holds its value.
+# In this last part you hand the explanation to a judge, in a form that it can run: a program as
+# named *steps*. Each is a function of the input or of earlier steps and, where you claim to know
+# it, names the place in the network that holds its value.
 
 # %%
 from utils.challenges.explanation import Explanation, Step
@@ -714,10 +720,10 @@ print("the same, exchanged: ", exchanged.verdict)
 # %% [markdown]
 # The judge draws images of its own and measures four things. *Program*: how often your steps say
 # what the network says. *Bits*: whether your program and the list of its exceptions are shorter
-# than the list of all labels; a table of labels in disguise is not. *Sufficiency* and *necessity*
-# are the resampling and the swaps of this lesson, against one more null: the same claim about
-# random neurons. Exchange the two detectors and the program is as good as before, since no label
-# depends on where you think it is computed. The mechanism is gone.
+# than the list of all labels. *Sufficiency* and *necessity* are the resampling and the swaps of
+# this lesson, against one more null: the same claim about random neurons. With the two detectors
+# exchanged, the program is as good as before, since no label depends on where you think it is
+# computed, but the mechanism is wrong.
 
 # %%
 scrubbed, swaps = verdict.sufficiency.report, verdict.necessity
@@ -742,9 +748,9 @@ Report(
 )
 
 # %% [markdown]
-# Read the last row twice. It takes two images with *the same* class, say one far below the band and
-# one far above, and swaps one detector so that your program says the class must change. It does.
-# Neurons that only carried the label could never do that: both images have the same one.
+# The last row is the strongest. It takes two images of *the same* class, say one far below the band
+# and one far above, and swaps one detector so that your program says the class must change. It
+# does. Neurons that only carried the label could not do that, since both images have the same one.
 
 # %%
 lab.progress()
@@ -759,7 +765,7 @@ lab.progress()
 #   little. If they carried a *feature*, the program would be missing a step.
 # - **Graded detectors.** The claim says one bit each, and the dose table says that this is an
 #   approximation: the finer the class, the more labels survive. A program with graded steps that
-#   kept as many labels with fewer exact values would replace ours.
+#   kept more labels would replace ours.
 # - **Another distribution.** Everything was measured on digits. On noise, photographs or empty
 #   pages neither the program nor the mechanism has been tested.
 #

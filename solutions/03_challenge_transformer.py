@@ -27,8 +27,8 @@
 # Stephen Casper's challenge of 2023 had a second half: a one-layer transformer that reads two
 # numbers and answers 0 or 1. Nobody found its program. Those who came nearest called it
 # intractable, and said why: the network, they claimed, had not learned the labelling function at
-# all, but fills in between the pairs it was trained on. Others disagreed. A reasoned "no" is a
-# result too, if the reasons hold.
+# all, but fills in between the pairs it was trained on. Others disagreed. In this lesson you learn
+# what it takes to say "no" with evidence.
 #
 # You get a relative of that network: the same kind of grid, the same split, the same accuracy, and
 # a secret made of two parts, one short and one that cannot be short. By the end you can
@@ -70,13 +70,15 @@ print(f"accuracy on held-out pairs: {(~wrong)[~seen].double().mean():.3f}")
 # %% [markdown]
 # ## What you are given
 #
-# Two whole numbers `a` and `b` below 113 make a pair, 12,769 pairs in all. The network reads three
-# tokens, `a`, `b` and "=", and answers at the third: one layer of attention with eight heads, an
-# MLP of 256 neurons, two logits. It was trained on half of the pairs, drawn at random. As in the
-# original the labels of *all* pairs are public. What is secret is the program behind them.
+# This section shows you everything the network answers, and where its answers change. Two whole
+# numbers `a` and `b` below 113 make a pair, 12,769 pairs in all. The network reads three tokens,
+# `a`, `b` and "=", and answers at the third: one layer of attention with eight heads, a multi-layer
+# perceptron (MLP) of 256 neurons, two logits. It was trained on half of the pairs, drawn at random.
+# As in the original the labels of *all* pairs are public. What is secret is the program behind
+# them.
 #
-# So there is nothing to guess about behaviour: here is all of it. Rows are `a`, columns are `b`,
-# crosses are the network's errors. (In JupyterLab you can zoom in and point at a cell.)
+# Here is all of its behaviour. Rows are `a`, columns are `b`, blue cells have label 1, crosses are
+# the network's errors. (You can zoom in and point at a cell.)
 
 # %%
 interactive, static = plots.grid(labels, wrong, seen)
@@ -96,12 +98,12 @@ lab.figure(
 )  # fmt: skip
 
 # %% [markdown]
-# Read the picture before you compute. Along a row nearly nothing happens: a cell has the label of
-# the one to its left in 99 of 100 cases. From row to row anything can happen. And the grid is not
-# its own mirror image, so this is no function of a sum or a product alone: `a` and `b` play
-# different parts. `a` picks a bar, `b` decides where the bar changes.
+# Along a row of the picture almost nothing changes: a cell has the label of the one to its left in
+# 99 of 100 cases. From row to row anything can happen. And the grid is not its own mirror image, so
+# this is no function of a sum or a product alone: `a` picks a bar, and `b` decides where the bar
+# changes.
 #
-# *Where* does it change? That is a question with at most a few answers a row.
+# So ask *where* each row changes.
 #
 # ### Exercise 3.1: where a row changes
 #
@@ -127,14 +129,15 @@ lab.check("3.1", changes)
 # %%
 true_changes = lab.use("3.1", changes, labels, name="labels")
 network_changes = lab.use("3.1", changes, answers, name="network")
-figure, axes = plt.subplots(1, 2, figsize=(9.4, 4.9), sharey=True)
+figure, axes = plt.subplots(1, 2, figsize=(8.4, 4.6), sharey=True)
 for axis, cells, title, colour in (
     (axes[0], true_changes, "the labels", plots.BLUE),
     (axes[1], network_changes, "the network", plots.VERMILION),
 ):
     _ = axis.plot(cells[:, 1], cells[:, 0], ".", color=colour, markersize=5)
-    _ = axis.set(title=f"{title}: {len(cells)} changes", xlabel="b", xlim=(-1, 113), ylim=(113, -1))
-_ = axes[0].set_ylabel("a")
+    _ = axis.set(title=f"{title}: {len(cells)} changes", xlim=(-1, 113), ylim=(113, -1))
+    _ = axis.set_xlabel("b, second number")
+_ = axes[0].set_ylabel("a, first number")
 figure.tight_layout()
 counts = true_changes[:, 0].bincount(minlength=113)  # changes in each row
 errors = (wrong & ~seen).sum(1)
@@ -151,20 +154,21 @@ lab.figure(
 )
 
 # %% [markdown]
-# Of the 112 places where a row could change hardly one is used, and those that are line up. Three
-# lines appear: two that bend and run down to the right, and a straight one that runs up. On the
-# right the network's changes lie about the same three, but smeared: a row that should change once
-# flickers around the place. Now open the table. *Every* held-out error lies in a row that changes
-# somewhere; the 47 rows that never change have none. The network knows which rows change. It seems
-# not to know exactly where.
+# A row could change at 112 places and changes at two of them at most. In the left panel these
+# places line up: two lines bend and run down to the right, a straight one runs up. In the right
+# panel the network's changes lie around the same three lines, but smeared: a row that should change
+# once flickers around the place. The table adds that *every* held-out error lies in a row that
+# changes somewhere; the 47 rows that never change have none. The network knows which rows change.
+# It seems not to know exactly where.
 #
-# So here is a hypothesis. *Three curves cut every row into pieces. Within a piece the label is
-# constant; which label it is, is a bit of that row's own.*
+# The hypothesis: *Three curves cut every row into pieces. Within a piece the label is constant;
+# which label it is, is a bit of that row's own.*
 #
 # ## Curves, and the bits they leave
 #
-# A curve here is a height for each row: the cells with `b >= height[a]` lie on or above it. To try
-# a curve you need to know how well it *could* do, with the best bit for each piece.
+# In this section you fit a curve and count what it leaves unexplained. A curve is a height for each
+# row: the cells with `b >= height[a]` lie on or above it. To try a curve you need to know how well
+# it *could* do, with the best bit for each piece.
 #
 # ### Exercise 3.2: what a set of curves cannot explain
 #
@@ -199,7 +203,7 @@ lab.check("3.2", wrong_cells)
 #
 # The first of the curves looks like a root. Take the family `b >= c * a**power`, and for a given
 # power find the constant `c` that leaves the fewest known cells wrong. (A cell exactly on the curve
-# belongs to the upper piece. Rounding errors of the power matter less than a cell here and there.)
+# belongs to the upper piece. Rounding may move a cell here and there; the check allows for that.)
 
 # %% exercise="3.3" points=4 minutes=10 difficulty=2
 
@@ -225,8 +229,8 @@ def fit_constant(
 lab.check("3.3", fit_constant)
 
 # %% [markdown]
-# You fit to what the *network* answers, on the *training half* alone. The held-out half stays
-# untouched until something is claimed. Which power does it prefer?
+# Fit to what the *network* answers, on the *training half* alone. The held-out half stays untouched
+# until something is claimed. Which power fits best?
 
 # %%
 powers = {"1/4": 1 / 4, "1/3": 1 / 3, "1/2": 1 / 2, "1": 1.0, "2": 2.0}
@@ -241,18 +245,18 @@ for name in powers:
     print(f"b >= {constants[name]:.3g} * a^({name}): {left[name]}")
 
 # %% [markdown]
-# One curve takes away more than half of the errors, and 1/3 is the power that does it best, 1/4
-# close behind. Do not read too much into it yet: it is one of three curves, and the other two are
-# still counted as errors. And who says there are three? With a curve for every row you could
-# explain any grid. You need a price.
+# One curve removes more than half of the errors; the power 1/3 does best, 1/4 is close behind. Do
+# not read too much into it yet: if there are three curves, the other two are still counted as
+# errors. And how would you know that there are three? With a curve for every row you could explain
+# any grid. You need a price.
 #
 # ## A price for everything
 #
-# Here is an honest way to compare descriptions: imagine sending the grid to a friend. You send the
-# curves, then one bit for each piece of each row, then the exceptions, the cells where this comes
-# out wrong. The shortest whole message wins. This is a two-part code (Rissanen, 1978). A lookup
-# table is a valid message too: 12,769 bits. An "explanation" that costs as much has explained
-# nothing.
+# Here you find out how many curves the grid is worth. Imagine sending the grid to a friend: the
+# curves, then one bit for each piece of each row, then the exceptions, that is, the cells where
+# this comes out wrong. The shortest whole message wins. This is a two-part code (Rissanen,
+# "Modeling by shortest data description", 1978). A table of all labels is a valid message too:
+# 12,769 bits. An "explanation" that costs as much has explained nothing.
 #
 # A curve costs `curves.CURVE_BITS`, some 20 bits: which of ten shapes (nine powers and the falling
 # line), and a constant of 17 bits. Exceptions are named like this: first how many there are, which
@@ -293,19 +297,18 @@ for row in table:
 print("\nfound:", *case.fit.curves, sep="\n  ")
 
 # %% [markdown]
-# Three curves, and not one exception left among the training pairs. The fourth costs its 20 bits
-# and brings nothing. Nobody told the search that there are three.
+# Three curves, and not one exception left among the training pairs. A fourth costs its 20 bits and
+# brings nothing. The search was not told that there are three.
 #
 # ## What the network does with it
 #
-# So far you have a description of the training half, on which the network is right nearly
-# everywhere. That the network *runs* this program does not follow. Wherever its training pairs tell
-# it the answer, it may simply have stored them. To see what it knows you must ask where they do
-# not.
+# In this section you find out whether the network uses the curves. You have a description of the
+# training half, on which the network is right nearly everywhere; it may simply have stored those
+# pairs. To see what it knows, look at pairs whose answer its training pairs do not give away.
 #
-# Look at one row: `0 0 . . . 1 1`, where a dot is a held-out pair. Somewhere among the dots the
-# label changes. The row's own training pairs do not say where. Whoever knows the *curve*, which
-# runs through 112 other rows, knows. Call such dots a gap.
+# Take one row, `0 0 . . . 1 1`, where a dot is a held-out pair. Somewhere among the dots the label
+# changes, and the row's own training pairs do not say where. The *curve*, which can be read off
+# other rows, does. Call such dots a gap.
 #
 # ### Exercise 3.5: the gaps
 #
@@ -334,9 +337,9 @@ def gaps(labels: Tensor, seen: Tensor) -> Tensor:
 lab.check("3.5", gaps)
 
 # %% [markdown]
-# There are about 150 such cells, for each of which a coin would be right in half. The network is
-# right on 97.6 % of all held-out pairs. How probable is it, in your view, that it is right on more
-# than three quarters of the cells in gaps?
+# There are about 150 such cells, and a coin would be right on half of them. The network is right on
+# 97.6 % of all held-out pairs. How probable is it that it is right on more than three quarters of
+# the cells in gaps?
 
 # %%
 ### BEGIN SOLUTION
@@ -357,24 +360,25 @@ gap_table = pairs_reports.gap_report(case)
 gap_table
 
 # %% [markdown]
-# This table is the heart of the lesson. Elsewhere the network is right on 99 %. In the gaps, where
-# only the curve could tell, it is right on 60 %. The null is not the coin but a better guess that
-# needs no curve either: say what the *nearest* training pair of the row says. That scores 64 %.
-# The three curves, read off the very same training pairs, score 99 %.
+# This table is the heart of the lesson. Outside the gaps the network is right on 99 %. In the gaps,
+# where only the curve could tell, it is right on 60 %. The null is a guess that needs no curve: say
+# what the *nearest* training pair of the row says. That scores 64 %. The three curves, read off the
+# same training pairs, score 99 %.
 #
-# So the information was there, in other rows, and the network did not use it. It is not that it
-# copies the nearest pair either: it agrees with that guess no more often than it is right. What it
-# does is nearer to *filling in*, which you can see in one more way. Sort the held-out pairs by how
-# many training pairs nearby share their label:
+# So the information was there, in other rows, and the network did not use it. Nor does it copy the
+# nearest pair: it agrees with that guess no more often than it is right. It seems to *fill in*
+# between training pairs of the same row. If so, it must be right more often where more of the
+# nearby training pairs share a pair's label:
 
 # %%
 pairs_reports.neighbour_report(case)
 
 # %% [markdown]
-# The more of the row's neighbouring training pairs agree, the safer the answer. The same count
-# along the *column* is the control, and it does next to nothing: rows do not help each other.
+# The more of the row's neighbouring training pairs agree, the more often the answer is right. The
+# same count along the *column* is the control, and there it hardly matters: rows do not help each
+# other.
 #
-# Now the claim about agreement. Would it have found all this out?
+# Would agreement between program and network have shown all this?
 
 # %%
 agreement = pairs_reports.agreement_report(case)
@@ -382,24 +386,23 @@ agreement
 
 # %% [markdown]
 # It would not. The curves agree with the network on 98 % of held-out pairs; so does "the nearest
-# training pair of the row", which has no curves in it. Two programs that make opposite claims about
-# what the network knows cannot be told apart by agreement, and only the cells on which they
-# *differ* decide. Whenever you have a favourite program, look for its best rival and find those
-# cells.
+# training pair of the row", which has no curves in it. The two programs make opposite claims about
+# what the network knows, and only the cells on which they *differ* can decide. For any program you
+# favour, look for its best rival and find those cells.
 #
-# Two rows deserve a second look. "Program = secret labels" is nearly 1: three curves and 413 bits
-# read off the training half give the held-out labels *better than the network does*. And where the
-# network errs, the program never agrees with it: it explains the task, not the network's mistakes.
+# Two more rows matter. "Program = secret labels" is nearly 1: three curves and 413 bits read off
+# the training half give the held-out labels *better than the network does*. And where the network
+# errs, the program never agrees with it: it explains the task, not the network's mistakes.
 #
 # What would this table have shown had there been no curves? Shuffle the rows: bars stay bars, but
-# no curve can run through them. The search still finds "curves" and reaches 95 %. That is the null
-# from which 98 % is to be counted, and it is a good deal less impressive.
+# no curve can run through them. The search still finds "curves" and reaches 95 %. Measured from
+# that null, 98 % is less impressive.
 #
 # ## Inside
 #
-# The solvers of the original began inside: they held the attention pattern at its mean, found that
-# two dimensions of the residual stream before the MLP carry the answer, and went on from there. Try
-# their second step on this network.
+# Here you find out how far the solvers' look inside the original carries over to this network. They
+# held the attention pattern at its mean, found that two dimensions of the residual stream before
+# the MLP carry the answer, and went on from there. Try their second step.
 #
 # ### Exercise 3.6: how many dimensions?
 #
@@ -431,19 +434,19 @@ inside = pairs_inside.inside_report(case)
 inside
 
 # %% [markdown]
-# Their steps carry over in part. Attention held at its mean keeps 87 %; any other pair's attention
-# keeps 80 %, so the mean is worth little more than a random one, and the pattern does carry
-# information about the pair. The answer needs four dimensions, not two; four random ones keep it
-# no better than a coin. And to swap the *value* that attention picks up at the first token moves
-# the answer to that of the other row in 78 % of the pairs: most of a row's bits travel there, some
-# travel through the pattern. A mechanism is visible in outline. It is a mechanism for storing rows.
+# Their steps carry over in part. Attention held at its mean keeps 87 %; a random other pair's
+# attention keeps 80 %, so the mean is worth little more, and the pattern does carry information
+# about the pair. The answer needs four dimensions, not two; four random ones do no better than a
+# coin. Swapping the *value* that attention picks up at the first token moves the answer to that of
+# the other row in 78 % of the pairs: most of a row's bits travel there, some through the pattern.
+# What you see in outline is a mechanism for storing rows.
 #
 # ## The rest: 400 bits
 #
-# The curves are named. What remains is a table: for every row its start bit, and for each curve a
-# bit that says whether the label flips there. Is there a rule behind *them*? If you find none, is
-# that because there is none, or because you did not look well? This is where most reports end with
-# "seems random". You can do better, with three tests.
+# In this section you ask whether the row bits follow a rule, and what it takes to say that they do
+# not. The bits are a table: for every row its start bit, and for each curve a bit that says whether
+# the label flips there. If you find no rule, is that because there is none, or because you did not
+# look well? Many reports stop at "seems random". Three tests say more.
 #
 # **First test: neighbours.** If bars came in runs, or alternated, a row's bits could be told from
 # the row above.
@@ -488,24 +491,24 @@ rows_table
 # %% [markdown]
 # **Second test: a search.** Try every rule of some family on every column: periodic ones, `(a -
 # shift) mod period < width` up to period 24; thresholds; waves in four powers of `a`. That is 7,272
-# rules and their opposites. The best of so many will fit *something*. So make it pay: naming one of
-# 14,544 rules costs 14 bits, its exceptions cost what they cost, and the rival is to say how many
-# ones there are and where. Only what is saved counts, and the null is what the best rule saves on
-# the same bits in random order.
+# rules and their opposites. The best of so many will fit *something*, so make it pay: naming one of
+# 14,544 rules costs 14 bits, and its exceptions are paid for as before. The rival description says
+# how many ones there are and where. What counts is the bits saved, and the null is what the best
+# rule saves on the same bits in random order.
 
 # %%
 search = pairs_reports.rules_report(case)
 search
 
 # %% [markdown]
-# Negative: in every column the best rule costs more than it saves, and no more is saved than by
-# chance. Note how good the rules look all the same: "wrong in 28 of 100" sounds like something. It
-# is what the best of 14,544 gets on coin throws.
+# Negative: in every column the best rule costs more than it saves, and it saves no more than by
+# chance. The rules look good all the same: "wrong in 28 of 100" is what the best of 14,544 gets on
+# coin throws.
 #
 # **Third test: would you have found it?** A search that finds nothing may simply be a bad search.
 # The control is a *twin*: the same curves, the same recipe, about as many changes, but row bits
-# that follow rules. Its grid looks no different at first sight. Run everything on its answers, from
-# the search for curves on.
+# that follow rules. Its grid looks much the same. Run everything on its answers, from the search
+# for curves on.
 
 # %%
 twin = pairs.course_case("grid-twin")
@@ -514,12 +517,12 @@ twin_search = pairs_reports.rules_report(twin)
 twin_search
 
 # %% [markdown]
-# All four rules, without an exception, some 300 bits saved. So the same walk, from a network's
-# answers on half of the pairs, recovers a short program when there is one. That is what gives your
-# "no" its weight.
+# It finds all four rules, without an exception, and saves some 300 bits. So the same procedure,
+# from a network's answers on half of the pairs, recovers a short program when there is one. That
+# gives your "no" its weight.
 #
-# Is the twin's *network* wiser? It was trained towards a program of 61 bits of curves and four
-# short rules. Compare its gaps:
+# Does the twin's *network* know its curves? It was trained on a program of 61 bits of curves and
+# four short rules. Compare its gaps:
 
 # %%
 twin_gap = pairs_reports.gap_report(twin)
@@ -529,15 +532,16 @@ print(f"twin, held-out pairs right: {twin.share(~twin.wrong, ~twin.seen).value:.
 print(f"twin, in the gaps: network {inside_gap.text(2)}, nearest pair {nearest_gap.text(2)}")
 
 # %% [markdown]
-# It is not. The twin stores rows just as the other one does. Whether a *program* can be recovered
-# is a fact about the labels. What the *network* has learned is another question, and you needed
-# another measurement for it.
+# It does not; it stores rows just as the other one does. Whether a *program* can be recovered is a
+# fact about the labels. What the *network* has learned is another question, and it took another
+# measurement to answer it.
 #
 # ## The verdict
 #
 # ### Exercise 3.8: what follows?
 #
-# Give each sentence one of three verdicts: "supported", "refuted" or "not tested".
+# Here you sort what has been shown from what has not. Give each sentence one of three verdicts:
+# "supported", "refuted" or "not tested".
 
 # %% exercise="3.8" points=4 minutes=8 difficulty=2
 ### BEGIN SOLUTION
@@ -566,9 +570,9 @@ bits = pairs_reports.bits_report(case)
 bits
 
 # %% [markdown]
-# About 490 bits stand for 12,769. The row bits are seven eighths of them, and there the account
-# ends. To list the network's *errors* would cost more than twice as much as the whole program for
-# the labels: seen as a copy of that program, the network is more error than program.
+# About 490 bits stand for 12,769. Seven eighths of them are row bits, which nothing explains
+# further. To list the network's *errors* would cost more than twice as much as the whole program
+# for the labels.
 #
 # The judge that tries every explanation of this course gets the same program: curves, and a table
 # of row bits. It tests on held-out pairs, and it counts the text of the program too.
@@ -579,14 +583,14 @@ judged
 
 # %% [markdown]
 # So curves with a table behind them are a `program`: they say what the network says, in a third of
-# the bits. No mechanism is claimed, and after the gaps you should not look for one: a step "is `b`
-# above the curve" would have nothing in the network to stand for.
+# the bits. No mechanism is claimed, and after the gaps you should not look for one: nothing in the
+# network computes "is `b` above the curve".
 #
 # "Not recoverable" is then a verdict about the *table*, relative to a family of rules, with the
 # power of the search shown on a twin. Here you can be told what nobody could tell the solvers:
 # these bits were thrown with a coin, so the verdict is true. You could not have *proved* it. No
-# test shows that a sequence has no rule; one can only name the rules that were looked for and show
-# that they would have been found.
+# test shows that a sequence has no rule; you can only name the rules you looked for and show that
+# you would have found them.
 
 # %%
 reports = {
@@ -620,11 +624,12 @@ Report(
 # %% [markdown]
 # ## And the original?
 #
-# Its labels and answers were published, and its split can be *found out*. The training script seeds
-# Python's generator with 0 and shuffles; of the network's 174 errors 155 fall in the half which
-# that order holds out. For twenty other seeds between 78 and 95 do, as they must by chance. Where
-# you have the file (`docs/data.md`), `python -m utils solve pairs --original --data FOLDER` repeats
-# this lesson on it, and trains a replica. What it printed when this page was written:
+# This section repeats the measurements on the original network. Its labels and answers were
+# published, and its split can be worked out. The training script seeds Python's generator with 0
+# and shuffles; of the network's 174 errors 155 fall in the half which that order holds out. For
+# twenty other seeds it is between 78 and 95, as chance would have it. Where you have the file
+# (`docs/data.md`), `python -m utils solve pairs --original --data FOLDER` repeats this lesson on
+# it, and trains a replica. It printed:
 #
 # | measured on the original grid | published | re-measured |
 # |---|---|---|
@@ -638,16 +643,15 @@ Report(
 # | held-out errors that a replica shares | not done | 64 %, by chance 2.5 % |
 #
 # The published 97.27 % is `1 - 2 * 174 / 12769`: all errors counted against one half, as if the
-# other had none. And one half of the secret was never intractable: `b^4 >= 360000 a`, `a^4 < 40000
-# b` and `a + b >= 133` cut the rows without a single exception. What nobody has found is a rule for
-# the row bits, and there you are in a worse position than above. The author has spoken of a
-# "periodic part" behind the bars. If he meant it literally there *is* a rule, only not among the
-# 7,272, and then the verdict on the original, though supported, falls the moment somebody finds it.
-# Both halves of that sentence belong in a report.
+# other had none. Half of the secret can be recovered: `b^4 >= 360000 a`, `a^4 < 40000 b` and `a + b
+# >= 133` cut the rows without a single exception. Nobody has found a rule for the row bits, and
+# here you know less than above. The author has spoken of a "periodic part" behind the bars. If he
+# meant it literally there *is* a rule, only not among the 7,272, and then the verdict on the
+# original, though supported, falls the moment somebody finds it. A report should say both.
 #
-# The solvers' own claim comes out well. A network that knew the curves would not be at 54 % where
-# only the curves can tell. And its mistakes are not noise: a replica of another size, trained in
-# half a minute, makes two thirds of the same ones. They follow from *which pairs were trained on*.
+# The solvers' own claim holds up. A network that knew the curves would not be at 54 % where only
+# the curves can tell. And its mistakes are not noise: a replica of another size, trained in half a
+# minute, makes two thirds of the same ones. They follow from *which pairs were trained on*.
 
 # %%
 lab.progress()
@@ -659,8 +663,8 @@ lab.progress()
 #   ones. Check it against random orders before you believe it.
 # - **A network right in the gaps.** Train longer, with other weight decay, or on more pairs: if gap
 #   accuracy rises far above the nearest pair's while the rest stays, the network has begun to use
-#   the curves. The 155 cells give an interval of about 8 points to either side, so a gain below
-#   that would not be seen.
+#   the curves. The 155 cells give an interval of about 8 points to either side, so you would not
+#   see a smaller gain.
 # - **A better rival.** Neither curves nor nearest pairs explain the network's errors. The replica
 #   shows that *something* does. A program of the training pairs that predicts them would be the
 #   first real explanation of this network.

@@ -24,9 +24,9 @@
 # # 04 · A program found whole: modular addition
 #
 # Most explanations of networks are partial: a head here, a direction there. This network is small
-# enough to be explained to the end. It adds two numbers on a clock with 113 hours, and it was never
-# told how. You will find the algorithm that training put there, write it down as steps, give each
-# step its place in the network, and test each. After it you can
+# enough to be explained completely. It adds two numbers on a clock with 113 hours, and training
+# alone taught it how. You will find its algorithm, write it down as steps, give each step its place
+# in the network, and test each. After it you can
 #
 # - find the frequencies a network computes with, and tell them from chance;
 # - swap one number inside a subspace, and say what random subspaces of that size would have done;
@@ -34,7 +34,7 @@
 # - write an algorithm as steps that a machine can test, and know when it is *not* the whole story.
 #
 # You need lesson 01 (reading and writing a `Site`) and lesson 02 (donors, nulls, ceilings). The
-# mathematics is cosines: no more than cos(x + y) written out.
+# mathematics is no more than cos(x + y) written out.
 
 # %%
 from utils.lessons import lab
@@ -77,20 +77,20 @@ for name, logits in said.items():
 # %% [markdown]
 # ## 1 · The task, and a trap in the split
 #
-# A row is three tokens, `a`, `b` and `=` (number 113). At the last position the network answers
-# with (a + b) mod 113. One layer: attention with one head, then a multi-layer perceptron (MLP) of
-# 256 ReLU neurons. There are 113 x 113 = 12,769 rows, and you have them all.
+# This section tells you what the network does and what can go wrong in splitting the data. A row is
+# three tokens, `a`, `b` and `=` (number 113). At the last position the network answers with (a + b)
+# mod 113. One layer: attention with one head, then a multi-layer perceptron (MLP) of 256 ReLU
+# neurons. There are 113 x 113 = 12,769 rows, and you have them all.
 #
-# `model` and `early` are *one* training run, looked at twice: after 300 steps and after 1,500. At
-# 300 it was perfect on what it had seen and useless on everything else. It had learned the table by
-# heart. Somewhere in the 1,200 steps between, it stopped remembering and began to add. That is
-# called *grokking*. It gives you what a lesson on mechanisms rarely has, a control with the same
-# architecture, data and initial weights, and without the algorithm. Whatever you claim about
-# `model` ought to fail on `early`.
+# `early` and `model` are *one* training run, looked at after 300 steps and after 1,500. At 300 it
+# was perfect on what it had seen and useless on everything else: it had learned the table by heart.
+# Somewhere in the 1,200 steps between, it began to add. This late jump on held-out data is called
+# *grokking*. It gives you a rare control, with the same architecture, data and initial weights, and
+# without the algorithm. Whatever you claim about `model` ought to fail on `early`.
 #
 # This network was built with one simplification: its queries and keys are 0, where they have no
-# gradient, so they stay 0. Attention then looks at all three positions alike, always. What follows
-# from that for the inputs?
+# gradient, so they stay 0. Attention then always looks at all three positions alike. What follows
+# for the inputs?
 
 # %%
 pattern = Site("blocks.0.attn.hook_pattern", position=-1).read(model, tokens)
@@ -106,20 +106,19 @@ print(f"splitting at random, {leak:.2f} of the held-out pairs would have been se
 # %% [markdown]
 # The network cannot tell (a, b) from (b, a). Split the 12,769 rows at random, as is usual, and half
 # of your "held-out" pairs are training pairs in disguise, which a network that only remembers gets
-# right. So the split here was made over *unordered* pairs. That is one of those choices that no
-# score would ever have complained about.
+# right. So the split here was made over *unordered* pairs. No score would have warned you.
 #
-# The last position thus receives a plain sum: something for `a`, plus the same something for `b`,
-# plus a constant. Call that something the *contribution* of a number: 113 vectors of 128 numbers.
-# Everything the network can know of its input is the sum of two of them.
+# The last position thus receives a plain sum: a vector for `a`, plus one for `b` from the same
+# table, plus a constant. Call these vectors the *contributions* of the numbers: 113 vectors of
+# length 128. All that the network knows about its input is the sum of two of them.
 #
 # ## 2 · Circles
 #
-# How would you encode numbers if you were to add them modulo 113 and could only add vectors?
-# Training had the same problem. A good first question about 113 vectors in a row is whether they
-# change with the number in a *periodic* way. Frequency `f` means going round `f` times while the
-# number runs from 0 to 112: cos(2 pi f n / 113) and sin(2 pi f n / 113). Frequencies 1 to 56, with
-# cosine and sine, describe any function of 113 numbers apart from its mean.
+# Here you find out how the network encodes a number. Think how you would do it, if you had to add
+# modulo 113 and could only add vectors. A good first question about 113 vectors in a row is whether
+# they change with the number in a *periodic* way. Frequency `f` means going round `f` times while
+# the number runs from 0 to 112: cos(2 pi f n / 113) and sin(2 pi f n / 113). Frequencies 1 to 56,
+# with cosine and sine, describe any function of 113 numbers apart from its mean.
 #
 # ### Exercise 4.1: Fourier power
 #
@@ -155,9 +154,9 @@ for name, share in shares.items():
 
 # %% [markdown]
 # In the final network four of 56 frequencies hold nearly everything. But any 113 vectors have a
-# strongest frequency. How strong would it be by chance? There is a clean null: give every number
-# the vector of another number. Nothing about the vectors changes but their order, and order is all
-# that a frequency is about.
+# strongest frequency. How strong would it be by chance? For a null, give every number the vector of
+# another number. That changes nothing but the order of the vectors, and order is all that a
+# frequency is about.
 #
 # ### Exercise 4.2: what no shuffle reaches
 #
@@ -193,28 +192,20 @@ keys = {
 nulls = {n: max(addition.power(v[o]).max().item() for o in orders) for n, v in parts.items()}
 frequencies = keys["final"]
 
-plane = addition.subspace(parts["final"], frequencies[:1])
-points = (parts["final"] - parts["final"].mean(0)) @ plane
-figure, axes = plt.subplots(1, 3, figsize=(11, 3.4), width_ratios=(1.2, 1.2, 1))
-for axis, name in zip(axes, shares, strict=False):
+figure, axes = plt.subplots(1, 2, figsize=(8, 3.2), sharey=True)
+for axis, name in zip(axes, shares, strict=True):
     _ = axis.bar(range(1, 57), shares[name].tolist(), color=plots.BLUE)
-    _ = axis.axhline(
-        nulls[name], color=plots.VERMILION, linestyle="--", label="best of any shuffle"
+    _ = axis.axhline(nulls[name], color=plots.VERMILION, linestyle="--")
+    _ = axis.annotate(
+        "best of\nany shuffle", (41, nulls[name] + 0.01), color=plots.VERMILION
     )
-    _ = axis.legend(frameon=False)
-    _ = axis.set(title=f"{name} network", xlabel="frequency", ylim=(0, 0.45))
-_ = axes[0].set_ylabel("share of variance")
-_ = axes[2].scatter(points[:, 0], points[:, 1], s=8, color=plots.BLUE)
-for n in (0, 1, 2, 3):
-    _ = axes[2].plot(*points[n].tolist(), "o", color=plots.VERMILION)
-    _ = axes[2].annotate(str(n), (0.78 * points[n]).tolist(), ha="center", va="center")
-_ = axes[2].set(title=f"final, plane of frequency {frequencies[0]}", aspect="equal")
-_ = axes[2].set(xticks=[], yticks=[])
+    _ = axis.set(title=f"{name} network", xlabel="frequency (turns in 113 numbers)")
+_ = axes[0].set(ylabel="share of variance", ylim=(0, 0.45))
 figure.tight_layout()
 lab.figure(
     figure,
     alt="Power of each frequency. Final: four tall bars and almost nothing else. Early: a low "
-    "carpet with five bars over the null. Right: the numbers lie on a circle.",
+    "carpet with five bars over the null.",
     table={
         "network": list(shares),
         "frequencies above the null": [" ".join(map(str, keys[n])) for n in shares],
@@ -224,22 +215,44 @@ lab.figure(
     digits=2,
 )
 
+planes = {}
+for f in (*frequencies, 11):  # 11 is one of those that the network does not use
+    plane = addition.subspace(parts["final"], [f])
+    planes[f"frequency {f}"] = (parts["final"] - parts["final"].mean(0)) @ plane
+interactive, static = plots.rings(planes)
+spread = [p.norm(dim=1).std() / p.norm(dim=1).mean() for p in planes.values()]
+lab.figure(
+    interactive,
+    fallback=static,
+    alt="The 113 numbers in the plane of one frequency. For each of the four frequencies they lie "
+    "on a circle; for frequency 11 they do not.",
+    table={
+        "plane": list(planes),
+        "share of variance": [shares["final"][int(t.split()[1]) - 1].item() for t in planes],
+        "spread of the radius, of its mean": [s.item() for s in spread],
+    },
+    digits=2,
+)
+
 # %% [markdown]
-# Each frequency is a *circle*: number `n` sits at the angle 2 pi f n / 113. On the circle of
-# frequency 30 one step forward turns by about a quarter, so 0, 1, 2 and 3 lie far apart (in the
-# picture they are marked; which way round they run means nothing).
+# In the bars, compare what rises above the dashed line in the two networks. Then choose a frequency
+# from the menu of the second figure: each of the four is a *circle*, with number `n` at the angle 2
+# pi f n / 113, and an unused frequency, 11, is not. On the circle of frequency 30 one step forward
+# turns by about a quarter, so 0, 1, 2 and 3, marked in the picture, lie far apart. (Which way round
+# they run means nothing.)
 #
-# Look at the early network too. On pairs it has not seen it does no better than chance, and still
-# five frequencies beat every shuffle, the four of the final network among them. So the circles were
-# growing long before the held-out accuracy moved. And "this network has Fourier structure" is true
-# of a network that cannot add. As evidence for an algorithm it is worth little. Something must be
-# *done* with the circles.
+# The early network does no better than chance on pairs it has not seen, and still five of its
+# frequencies beat every shuffle, the four of the final network among them. So the circles grew long
+# before the held-out accuracy moved. And "this network has Fourier structure" is true of a network
+# that cannot add, so it is weak evidence for an algorithm. You must show what is *done* with the
+# circles.
 #
 # ## 3 · Does the number live there?
 #
-# A claim about where `a` is kept can be tested by exchanging it. Take the part of the embedding at
-# position 0 that lies in the claimed subspace, replace it by that of another pair (a', b'), and
-# leave everything else. If that subspace holds `a`, the network must now answer a' + b.
+# In this section you find out whether the four frequencies hold all that the network uses of `a`.
+# The test is to exchange it. Take the part of the embedding (the vector of the token) at position 0
+# that lies in the claimed subspace, replace it by that of another pair (a', b'), and leave
+# everything else. If that subspace holds `a`, the network must now answer a' + b.
 #
 # ### Exercise 4.3: the subspace of some frequencies
 #
@@ -331,20 +344,20 @@ Report(
 lab.outcome("4.P", four.mean().item() > 0.99)
 
 # %% [markdown]
-# Far above the null, where most reports would stop; and yet about one pair in seventeen does not
-# follow, while with the whole embedding every pair does. "It beats the random subspace" and "it is
-# the whole story" are different claims. Keep the gap in mind. You will find out what is in it, and
-# it is not noise.
+# Far above the null; and yet about one pair in seventeen does not follow, while with the whole
+# embedding every pair does. "It beats the random subspace" and "it is everything" are different
+# claims. Section 5 explains this gap, and it is not noise.
 #
 # ## 4 · From two points to the sum
 #
-# At the last position, then, arrives the sum of two points on a circle. With x = 2 pi f a / 113 and
-# y = 2 pi f b / 113 it is (cos x + cos y, sin x + sin y). What the answer needs is the point at the
-# angle x + y: where on the circle a + b lies. How to get from one to the other?
+# Here you work out how the network gets from two points on a circle to their sum. What arrives at
+# the last position is, with x = 2 pi f a / 113 and y = 2 pi f b / 113, the point (cos x + cos y,
+# sin x + sin y). What the answer needs is the point at the angle x + y, where a + b lies on the
+# circle.
 #
-# The sum of two points of a circle lies *half way* between them: at the angle (x + y) / 2, or
-# opposite to it. Its length is 2 |cos((x - y) / 2)|. So the angle must be doubled, and doubling an
-# angle takes products: for a point (u, v), the point (u² - v², 2uv) lies at twice its angle.
+# The sum of two points on a circle points *half way* between them: to the angle (x + y) / 2, or
+# opposite to it. Its length is 2 |cos((x - y) / 2)|. So the angle must be doubled, and that takes
+# products: for a point (u, v), the point (u² - v², 2uv) lies at twice its angle.
 #
 # ### Exercise 4.5: product to sum
 #
@@ -364,11 +377,11 @@ def double_angle(points: Tensor) -> Tensor:
 lab.check("4.5", double_angle)
 
 # %% [markdown]
-# ReLU neurons do not multiply. But a kink bends the way a square does, and neurons with different
-# phases can be added up so that what is left is the product. If the MLP does this, then the sum (a
-# + b) mod 113 must be *absent* before it and *present* behind it. You can measure that without
-# naming a single neuron: which share of the variance of an activation do the means over each value
-# of a + b hold? If the activation is a function of a + b, all of it. With labels drawn at random,
+# ReLU neurons do not multiply. But the kink of a ReLU is a crude square, and the outputs of neurons
+# with different phases can add up to a product. If the MLP does this, then the sum (a + b) mod 113
+# must be *absent* before it and *present* after it. You can measure that without naming a single
+# neuron: average the activation over all pairs with the same a + b, and ask which share of its
+# variance these averages hold. For a function of a + b it is all of it, for labels drawn at random
 # about 113 / 12,769.
 
 # %%
@@ -392,19 +405,18 @@ for row in table:
     print(f"{row['place']:<20}", " | ".join(f"{k} {v:.2f}" for k, v in row.items() if k != "place"))
 
 # %% [markdown]
-# Exactly nothing before the MLP, nine tenths behind it. Nothing *must* be there before: over all
+# Exactly nothing before the MLP, nine tenths after it. Nothing *can* be there before: over all
 # pairs with the same sum, `a` takes every value once, so a sum of an `a`-part and a `b`-part has
-# the same mean for each. It takes a product, and the MLP is the only place that can make one. In
-# the early network a trace of this is there as well, and it is not enough to beat chance on
-# held-out pairs.
+# the same mean for each. It takes a product, and the MLP is the only place that can make one. The
+# early network has a trace of it, not enough to beat chance on held-out pairs.
 #
-# But mind the length in exercise 4.5. By the products the point at x + y gets longer and shorter
-# with cos²((x - y) / 2), and where a - b is such that the cosine is 0, there is no point at all:
-# two opposite points add up to nothing, whatever lies between them. A network that did no more than
-# this would be deaf, on this circle, for some differences. Is it? `addition.amplitudes` gives how
-# strongly the logits follow the wave cos(2 pi f (a + b - c) / 113) over the candidate answers c,
-# for every pair; average that by a - b. And do the same when the embedding is stripped of
-# *everything but* the four frequencies, which is what `addition.only` does.
+# There is a catch in exercise 4.5. The length of the point at x + y varies with cos²((x - y) / 2),
+# and where the cosine is 0 there is no point at all: two opposite points add up to nothing. A
+# network that did no more than this would be *deaf*, on this circle, for some differences a - b. Is
+# it? `addition.amplitudes` gives how strongly the logits follow the wave cos(2 pi f (a + b - c) /
+# 113) over the candidate answers c, for every pair; average that by a - b. Then do the same with
+# everything but the four frequencies removed from the embedding, which is what `addition.only`
+# does.
 
 # %%
 difference = (tokens[:, 0] - tokens[:, 1]) % P
@@ -429,9 +441,10 @@ figure, axis = plt.subplots(figsize=(7, 3.2))
 for (name, curve), colour, style in zip(
     curves.items(), (plots.BLUE, plots.VERMILION), ("-", "--"), strict=True
 ):
-    _ = axis.plot(range(P), curve.tolist(), style, color=colour, label=name)
-_ = axis.set(xlabel="a - b modulo 113", ylabel=f"amplitude of frequency {f}", ylim=(0, None))
-_ = axis.legend(frameon=False, loc="lower left")
+    _ = axis.plot(range(P), curve.tolist(), style, color=colour)
+    _ = axis.annotate(name, (2, 17) if style == "-" else (24, 25.5), color=colour)
+_ = axis.set(xlabel="a - b modulo 113", ylabel=f"amplitude of frequency {f} (logits)")
+_ = axis.set_ylim(0, None)
 lab.figure(
     figure,
     alt="Amplitude against a - b. With four frequencies only it falls to zero at one difference, "
@@ -449,25 +462,25 @@ right = (stripped.argmax(-1) == answer).double().mean()
 print(f"right answers with the four frequencies only: {right:.2f}")
 
 # %% [markdown]
-# There it is. Stripped to the four frequencies the network does what exercise 4.5 does, deaf spots
-# and all: the amplitude is |cos| of the difference, to two digits. And it gets some answers wrong:
-# those where several circles are deaf at once. The whole network has no deaf spot. Something
-# outside the four frequencies fills it.
+# Look at the middle of the figure. Reduced to four frequencies, the network does what exercise 4.5
+# does: the amplitude is |cos| of the difference, to two digits, and falls to zero. It then gets
+# some answers wrong, those where several circles are deaf at once. The whole network has no deaf
+# spot, so something outside the four frequencies fills it.
 #
 # ## 5 · What fills the gap
 #
-# Write the square out. (cos x + cos y)² - (sin x + sin y)² is 2 cos(x + y) + cos 2x + cos 2y. The
-# first term is what we want. The other two are what makes the length vary. And each is a function
-# of *one* number alone, with *twice* the frequency. A network could remove them without any
-# product, if each number also brought along its own point on the circle of frequency 2f, with the
-# sign reversed.
+# In this section you find what the four frequencies were missing. Write the square out: (cos x +
+# cos y)² - (sin x + sin y)² is 2 cos(x + y) + cos 2x + cos 2y. The first term is wanted; the other
+# two make the length vary. Each of them is a function of *one* number alone, with *twice* the
+# frequency. A network could remove them without any product, if each number also brought along its
+# own point on the circle of frequency 2f, with the sign reversed.
 #
 # That is a prediction. Which frequencies would these be? Among 113 numbers, frequency 60 looks just
 # like frequency 53 run backwards.
 #
 # ### Exercise 4.6: the double
 #
-# How does twice the frequency look, as one of 1 ... (p - 1) / 2?
+# Which of the frequencies 1 ... (p - 1) / 2 looks like twice the given one?
 
 
 # %% exercise="4.6" points=2 minutes=5 difficulty=2
@@ -493,10 +506,10 @@ for f, g in zip(frequencies, twice, strict=True):
 
 # %% [markdown]
 # The doubles come right after the four in the ranking, or are among them: 38 is the double of 19.
-# The null in exercise 4.2 had discarded the others, and rightly by its own lights: 2 % is less than
-# what some shuffle reaches. But a small share is no small role. Test it, with controls: add the
-# doubles to the four frequencies; add instead the strongest others; take the double of *one* circle
-# away and see whether that circle, and it alone, goes deaf.
+# The null in exercise 4.2 had discarded the others, since some shuffle reaches more than their 2 %.
+# But a small share of variance may play a large part. Test it, with controls: add the doubles to
+# the four frequencies; add instead the strongest others; take the double of *one* circle away and
+# see whether that circle, and it alone, goes deaf.
 
 # %%
 kinds = {
@@ -522,18 +535,18 @@ for gone in (None, 53, 2, 38):
 
 # %% [markdown]
 # With the doubles every answer is right. The strongest *other* frequencies help little, random ones
-# not at all. And each double serves one circle: without 53 it is 30 that goes deaf and nothing
-# else, without 2 it is 1, without 38 it is 19. That is the prediction, three times over.
+# not at all. And each double serves one circle, as predicted: without 53 only 30 goes deaf, without
+# 2 only 1, without 38 only 19.
 #
-# Now the gap of exercise 4.4 is explained. It was not noise; it was a step of the algorithm that
-# variance had told you to ignore. The network doubles the angle by a product, as the geometry
-# wants, and mends the product's side effect with a second, fainter set of circles.
+# This explains the gap of exercise 4.4. It was not noise but a step of the algorithm that the share
+# of variance had told you to ignore. The network doubles the angle by a product and repairs the
+# product's side effect with a second, fainter set of circles.
 #
 # ## 6 · The logits
 #
-# What remains is the end. The claim: the logit of candidate c is a sum of cosines of the distance
-# between c and a + b, one for each circle. All of them are 1 at c = a + b and disagree elsewhere,
-# so that the right answer wins by all circles agreeing.
+# Here you find out how the circles become an answer. The claim: the logit of candidate c is a sum
+# of cosines of the distance between c and a + b, one for each circle. At c = a + b all of them are
+# 1; elsewhere they disagree, so the right answer wins.
 #
 # ### Exercise 4.7: logits from cosines
 #
@@ -579,14 +592,15 @@ print(f"early, its own {len(keys['early'])} frequencies:   "
       f"{fit(said['early'], keys['early'], 'early'):.2f}")  # fmt: skip
 
 # %% [markdown]
-# Four numbers, one height for each circle, describe 95 % of what 12,769 x 113 logits do. The faint
-# doubles have no part in it: they were needed inside, and do not come out.
+# Four numbers, one height for each circle, hold 95 % of the variance of 12,769 x 113 logits. The
+# faint doubles have no part in it: they do their work inside
+# and do not show in the logits.
 #
 # ## 7 · The whole, as steps
 #
-# So far you have tested pieces, one at a time. Pieces can each be right while the whole is wrong:
-# the swap of `a` says nothing about whether the MLP passes on anything *but* the sum. Now write all
-# of it down, and let everything that you call unimportant be exchanged at once.
+# In this section you test the whole algorithm at once. Pieces can each be right while the whole is
+# wrong: the swap of `a` says nothing about whether the MLP passes on anything *but* the sum. So
+# write all of it down, and exchange everything that you call unimportant at the same time.
 #
 # A `Step` has a name, a function, the names of the steps it is computed from (none: the tokens
 # themselves), and a `Site` that says where in the network its value is:
@@ -598,10 +612,10 @@ print(f"early, its own {len(keys['early'])} frequencies:   "
 # | `sum` | (a + b) mod 113 | what the MLP adds, last position, `sum` subspace |
 # | `answer` | the sum | nowhere: it is the network's output |
 #
-# `treeify` makes a tree of the steps. Scrubbing it works as in lesson 02: `sum` gets the value of
-# another pair with the same sum. Inside the run that makes *that* value, `a` comes from one more
-# pair with the right `a`, and `b` from yet another. Everything outside the named subspaces comes
-# from random pairs, at every stage.
+# `treeify` makes a tree of the steps. The tree is resampled (*scrubbed*) as in lesson 02: `sum`
+# gets the value of another pair with the same sum. Inside the run that makes *that* value, `a`
+# comes from one more pair with the right `a`, and `b` from yet another. Everything outside the
+# named subspaces comes from random pairs, at every stage.
 #
 # ### Exercise 4.8: write the steps
 #
@@ -669,16 +683,15 @@ print(text_tree(whole.hypothesis, whole))
 whole
 
 # %% [markdown]
-# Read the table from below. *Named parts exact*: had nothing been exchanged inside the claims, all
-# of it would have been kept, so nothing that matters lies outside. *Random classes* and *label
-# only*: with other features of the same sizes, or with the label put in place of every feature,
-# nothing is left; the vacuous claim that kept four fifths in lesson 02 gets nowhere here, because
-# `a` and `b` are not functions of the answer. And the claim itself keeps all of it, though every
-# number in the run came from a different pair: under `moved` you see that nearly every draw was
-# another input (half for `pair`, where the only other member of a class is its mirror image; what
-# moves there is below it).
+# Read the table from below. *Named parts exact*: with nothing exchanged inside the claims, all of
+# it is kept, so nothing that matters lies outside. *Random classes* and *label only*: with other
+# features of the same sizes, or with the label in place of every feature, nothing is left. (The
+# empty claim that kept four fifths in lesson 02 fails here, because `a` and `b` are not functions
+# of the answer.) The claim itself keeps all of it, though every number in the run came from a
+# different pair: under `moved` you see that nearly every draw was another input. For `pair` it is
+# half, because the only other member of a class is its mirror image; the parts below it move.
 #
-# Now the accounts that are *nearly* right, or right in another network.
+# Now test accounts that are *nearly* right, or right in another network.
 
 
 # %%
@@ -717,7 +730,8 @@ sufficiency
 
 # %%
 wanted = [row for row in sufficiency if row.name.endswith("kept")]
-figure = Report("Answers kept", wanted, {"references": 1000}, digits=2).figure()
+figure = Report("Answers kept", wanted, {"references": 1000}, digits=2)
+figure = figure.figure("share of answers kept")
 lab.figure(
     figure,
     alt="Answers kept: the algorithm 1.00, without the doubles about three quarters, all others "
@@ -727,18 +741,20 @@ lab.figure(
 )
 
 # %% [markdown]
-# Compare the two rows of the account without the doubles. By loss recovered all but four hundredths
-# is explained; of the answers nearly a quarter is wrong. And the early network "recovers" most of
-# its loss with almost no answer kept. Both have one reason: the scale. A confident network, given a
-# random other input, is confidently wrong, so the baseline loss is enormous, about 57 nats where
-# guessing among 113 costs 4.7. Against such a baseline anything that is merely *unsure* looks good.
-# Always ask what zero and one mean on a scale before you read a number off it.
+# In the figure only the algorithm reaches 1. In the table, compare the two rows of the account
+# without the doubles: it recovers all but four hundredths of the loss, and nearly a quarter of the
+# answers is wrong. The early network "recovers" most of its loss with almost no answer kept. The
+# reason is the scale. A confident network, given a random other input, is confidently wrong, so the
+# baseline loss is enormous, about 57 nats (cross-entropy with natural logarithms) where guessing
+# among 113 costs 4.7. Against such a baseline anything that is merely *unsure* looks good. Ask what
+# zero and one mean on a scale before you read a number off it.
 #
 # ## 8 · The verdict
 #
-# Resampling showed what may be changed without harm. The swap of exercise 4.4 showed what must
-# follow when something is changed. Do the swap for every step. And this time be fair to the early
-# network: give it none but pairs it was trained on, which it answers without a mistake.
+# In this section you swap every step, and have the whole explanation judged. Resampling showed what
+# may be changed without harm; the swap of exercise 4.4 showed what must follow when something is
+# changed. To be fair to the early network, use only pairs both networks were trained on, which it
+# answers without a mistake.
 
 # %%
 generator = torch.Generator().manual_seed(6)
@@ -771,15 +787,15 @@ for step, (key, _, _) in sites.items():
 Report("The answer is what the program says", table, {"pairs": "2000, all trained on"}, digits=2)
 
 # %% [markdown]
-# Last, hand it in. An `Explanation` is a list of steps, and `judge` puts it through four tests:
-# does the *program* say what the network says; does it say so in fewer *bits* than a table of the
+# Now hand it in. An `Explanation` is a list of steps, and `judge` puts it through four tests: does
+# the *program* say what the network says; does it say so in fewer *bits* than a table of the
 # answers; does the network stay itself when everything else is *resampled*; and does its answer
 # change as the program says when a step is *swapped*, with pairs drawn after the explanation is
-# fixed. A verdict is `labels only`, `program` or `program and mechanism`.
+# fixed.
 #
 # Three trials: the final network on held-out pairs, the early one on held-out pairs, and the early
-# one on its training pairs, each with the steps in its own subspaces. What will the third be? Say
-# it to yourself before you run the cell.
+# one on its training pairs, each with the steps in its own subspaces. Guess the third before you
+# run the cell.
 
 # %%
 trials = {
@@ -798,10 +814,11 @@ for title, v in verdicts.items():
     print(f"{title:<32}{v.verdict:<24}{same:<20.2f}{v.bits.saved:.2f}")
 
 # %% [markdown]
-# Look at the first and the last line. The answers are the same, the program is the same, and it
-# saves the same share of the bits. On these pairs *no test of behaviour* tells the two networks
-# apart, and one of them does not contain the algorithm at all. "The program predicts every output"
-# had been true of a network that runs something else. This is why a verdict has a mechanism in it.
+# Compare the first and the last line. The program gives every answer in both, and saves the same
+# share of the bits. On these pairs *no test of behaviour* tells the two networks apart, and one of
+# them fails the tests
+# of the mechanism. "The program predicts every output" is true of a
+# network that runs something else. This is why a verdict has a mechanism in it.
 
 # %%
 summary = Report(
@@ -825,10 +842,10 @@ lab.progress()
 # %% [markdown]
 # ## What would change your mind
 #
-# - **About the doubles as menders.** A circle that goes deaf while its double is there, or one that
-#   does not when it is taken away. You saw three circles of four; 38 was not taken apart.
+# - **About the doubles as a repair.** A circle that goes deaf while its double is there, or one
+#   that does not when it is taken away. You saw three circles of four; 38 was not tested.
 # - **About the MLP as the place of the product.** It was tested as a whole. Which neurons make
-#   which product, and whether each works on one circle alone, was not asked.
+#   which product, and whether each works on one circle alone, is open.
 # - **About attention.** It could not depend on the inputs, by construction. Where it does, as in
 #   networks trained without that simplification, `a` at position 0 also decides how much of `b` is
 #   read, the claim "the a-part depends on a alone" breaks, and an explanation needs a step for it.

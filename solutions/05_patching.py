@@ -23,18 +23,18 @@
 # %% [markdown]
 # # 05 · Patching and causal tracing
 #
-# Take two inputs on which a network answers differently. Somewhere inside, the one run holds what
-# the other lacks. *Activation patching* finds out where: copy one piece of activation from one run
-# into the other, and see whether the answer comes along. Lesson 01 did this once. Here it becomes
-# a method with directions, paths, shortcuts and ways to go wrong. By the end you can
+# Take two inputs on which a network answers differently. Somewhere inside, the two runs differ in
+# what decides the answer. *Activation patching* finds out where: copy one piece of activation from
+# one run into the other, and see whether the answer changes with it. Lesson 01 did this once. Here
+# it becomes a method, with directions, paths, shortcuts and ways to go wrong. By the end you can
 #
 # - make pairs of inputs that differ in exactly one step of a program;
 # - tell what *noising* shows from what *denoising* shows, and read redundancy off the difference;
 # - follow an effect along single paths, and know when paths do not add up;
 # - say where the two popular shortcuts, attribution and tracing with noise, mislead.
 #
-# Most of it happens in a transformer. None of it is about transformers: the last section makes the
-# same calls on the convolutional neural network (CNN) of lesson 02.
+# You work with a transformer first; the last section makes the same calls on the convolutional
+# neural network (CNN) of lesson 02.
 
 # %%
 from utils.lessons import lab
@@ -69,22 +69,22 @@ print(f"share that the network calls balanced: {said.double().mean():.3f}")
 # %% [markdown]
 # ## 1 · Two runs and a question
 #
-# The network reads 24 brackets behind a START token and says at START, position 0, whether they are
-# *balanced*: every bracket that opens is closed later. Class 1 is "balanced". It is a transformer
-# of three layers, two heads each, with a multi-layer perceptron (MLP) after the heads. Head 1 of
-# layer 2 will be `a2.h1`, the MLP of layer 0 `m0`. `part("a2.h1")` is the Site of that head's
-# output (`hook_z`) *at START*. All strings above are balanced, and it says so every time.
+# Here you make the pairs of inputs on which everything else rests. The network reads 24 brackets
+# after a START token and says at START, position 0, whether they are *balanced*: every bracket that
+# opens is closed later. Class 1 is "balanced". It is a transformer of three layers, two heads each,
+# with a multi-layer perceptron (MLP) after the heads. Head 1 of layer 2 will be `a2.h1`, the MLP of
+# layer 0 `m0`. `part("a2.h1")` is the Site of that head's output (`hook_z`) *at START*. All strings
+# above are balanced, and it says so every time.
 #
 # There are several programs for the task. This network, as lesson 06 will argue, checks the string
-# from both ends. Two tests, and both must pass:
+# from both ends, by two tests that must both pass:
 #
 # - **beginnings**: no beginning of the string holds more closes than opens;
 # - **endings**: no ending of the string holds more opens than closes.
 #
 # You want to know which parts carry which test. So you need pairs of strings in which *one* test
-# comes out differently, and as little else as possible. Corrupting an input by noise, or by
-# swapping in an unrelated one, changes a thousand things; then everything matters, and you have
-# learned nothing. The pair is the experiment.
+# comes out differently, and as little else as possible. If you corrupt an input by noise, or take
+# an unrelated one, so much changes that every part seems to matter.
 #
 # ### Exercise 5.1: break one test
 #
@@ -139,21 +139,22 @@ for name, tokens in {
     print(f"{name:<22}  {beginnings:15.1f}  {endings:12.1f}  {score(tokens).mean():16.1f}")
 
 # %% [markdown]
-# One flip breaks one test. A *swap* of two brackets looks like the tidier pair, since it keeps the
-# number of opens. But with equal numbers the two tests fail together, and a pair that changes two
-# things cannot tell you which part carries which.
+# One flip breaks one test. A *swap* of two brackets looks tidier, since it keeps the number of
+# opens. But with equal numbers the two tests fail together, and such a pair cannot tell you which
+# part carries which.
 #
 # ## 2 · Patch
 #
-# Call the balanced string *clean* and its partner *corrupted*. There are two patches:
+# In this section you find out which parts carry each test, and what the two directions of a patch
+# can show. Call the balanced string *clean* and its partner *corrupted*. There are two patches:
 #
 # - **Noising**: the clean run with one piece from the corrupted run. Does the answer break? It asks
 #   whether a wrong value there is *enough to break* it.
 # - **Denoising**: the corrupted run with one piece from the clean run. Does the answer come back?
 #   It asks whether a right value there is *enough to repair* it.
 #
-# In the usual words, noising looks for what is *necessary* for the right answer, denoising for what
-# is *sufficient*. You will see in a moment why that is too simple.
+# It is often said that noising finds what is *necessary* for the right answer and denoising what is
+# *sufficient*. The results below show why that is too simple.
 #
 # ### Exercise 5.2: both directions, by hand
 
@@ -174,9 +175,9 @@ def patched(model: nn.Module, clean: Tensor, corrupted: Tensor, site: Site, dire
 lab.check("5.2", patched)
 
 # %% [markdown]
-# The library's `patch` does the same for many sites in few forwards, and refuses to have a default
-# direction. What it returns is a metric. To compare parts, turn it into the share of the way from
-# the run patched *into* to the run patched *from*.
+# The library's `patch` does the same for many sites in few forward passes; you must name the
+# direction. It returns a metric. To compare parts, turn that into the share of the way from the run
+# patched *into* to the run patched *from*.
 #
 # ### Exercise 5.3: the share
 #
@@ -229,23 +230,24 @@ for n, name in enumerate([*parts, *several]):
 # %% [markdown]
 # Read the left half first. One head carries the beginnings test: `a2.h1`, with `m2`, which reads
 # it. The right half is messier. Noising finds `a2.h0` (.72), `m0` (.39) and `a0.h1` (.33);
-# denoising finds `a2.h0` alone, at about a half. Yet the four parts of the last row but one restore
-# .80 *together*, though three of the four restore nothing by themselves. The last row is a control:
-# the three parts that nobody suspects, together.
+# denoising finds `a2.h0` alone, at about a half. Yet the four parts in the second row from the
+# bottom restore .80 *together*, though three of the four restore nothing by themselves. The last
+# row is a control: three parts that noising did not point to, together.
 #
-# Think of alarms. A part that says "this fails" rings. To empty a quiet house, ring one alarm. To
-# calm a house where several ring, silence them all. Noising rings one; denoising silences one.
-# Where several parts tell the same fault, noising finds each of them, and denoising may find none.
-# So "necessary" was too simple: noising `m0` does harm because a *wrong* value there is heard, not
-# because the network could not do without a right one. Neither direction is the true one. They
-# answer different questions, and you need both to see redundancy.
+# Think of fire alarms. A part that reports a failed test rings. In a quiet house one ringing alarm
+# is enough to empty it; where several ring, you must silence all of them. Noising rings one;
+# denoising silences one. Where several parts report the same fault, noising finds each of them, and
+# denoising may find none. So "necessary" was too simple: noising `m0` does harm because the network
+# listens to a *wrong* value there, not because it needs a right one. The two directions answer
+# different questions, and you need both to see redundancy.
 #
-# Mind the names. Had you called the *unbalanced* string clean, the two columns would change places.
-# "Noising" and "denoising" say which way you go, not which run is good.
+# Had you called the *unbalanced* string clean, the two columns would change places. "Noising" and
+# "denoising" say which way you go, not which run is good.
 #
 # ### Controls
 #
-# First, patch a part with its own value. Nothing may change, and a Site refuses to pretend:
+# Which controls does a patch need? First, patch a part with its own value. Nothing may change, and
+# `patch` says so:
 
 # %%
 bad = corrupted["beginnings"]
@@ -260,11 +262,11 @@ patching_report(
 )  # fmt: skip
 
 # %% [markdown]
-# The report brings a null: the value comes from a *random other pair*. For `a2.h1` the null is as
-# high as the result, and you should stop at that. Did the patch prove nothing? No. The other
-# pair's corrupted string also breaks the beginnings test. If the head carries *that test's result*
-# and nothing else of its string, any such string must do as well as the partner. A null is only a
-# null for a claim that predicts something else there. So ask which donors should *not* do:
+# The report adds a null: the value comes from a *random other pair*. For `a2.h1` the null is as
+# high as the result. Did the patch prove nothing? It did: the other pair's corrupted string also
+# breaks the beginnings test, and if the head carries *that test's result* and nothing else of its
+# string, any such string must work as well as the partner. A null must be a case for which the
+# claim predicts something else. So ask which donors should *not* work:
 
 # %%
 order = torch.randperm(len(clean), generator=torch.Generator().manual_seed(6))
@@ -299,18 +301,19 @@ Report("Clean run, a2.h1 from ...", rows, {"pairs": len(clean), "direction": "no
 print(f"answers changed by a string that fails endings: {rung['a string that fails endings']:.2f}")
 
 # %% [markdown]
-# The head tells which strings fail beginnings, and not which string it is: another balanced string
-# does nothing. The third row is the surprise. Failing *endings* should not ring this alarm, and in
-# about a quarter of the strings it does. The head knows a little of the other test. Keep it; lesson
-# 06 finds the same leak by another road.
+# The head reports whether a string fails beginnings, not which string it is: another balanced
+# string does nothing. The third row is a surprise. Failing *endings* should not ring this alarm,
+# and in about a quarter of the strings it does. The head knows a little about the other test;
+# lesson 06 finds the same leak by other means.
 #
 # ## 3 · Two alarms for one fault
 #
-# `a0.h0` looks idle in both halves of the table: .11 at most. But a mean over pairs is a mean over
-# *places*. Take only those pairs in which the very first bracket was flipped to a close.
+# This section shows a strong effect that an average had hidden. `a0.h0` looks idle in both halves
+# of the table: .11 at most. But that is a mean over flips at many *places*. Take only those pairs
+# in which the very first bracket was flipped to a close.
 #
-# Before you look: on average denoising `a2.h1` alone restored .79 of the answer. How probable is
-# it that it restores more than half in these pairs?
+# On average denoising `a2.h1` alone restored .79 of the answer. How probable is it that it restores
+# more than half in these pairs?
 
 # %%
 ### BEGIN SOLUTION
@@ -362,26 +365,21 @@ tables = {
 first = {"noise": (score(good_first), score(bad_first))}
 first["denoise"] = first["noise"][::-1]
 
-figure, axes = plt.subplots(1, 2, figsize=(11, 5))
-table = []
-for axis, (direction, values) in zip(axes, tables.items(), strict=True):
+pictures, table = {}, []
+for direction, values in tables.items():
     shown = (values.mean(-1) - first[direction][0].mean()) / (
         first[direction][1].mean() - first[direction][0].mean())  # fmt: skip
-    _ = axis.imshow(shown.numpy(), cmap="Blues", vmin=0, vmax=1)
+    pictures[f"{direction} two parts"] = shown
     for i in range(8):
-        for j in range(8):
-            colour = "white" if shown[i, j] > 0.6 else "black"
-            _ = axis.text(
-                j, i, two(shown[i, j]), ha="center", va="center", color=colour, fontsize=8
-            )
         row = {"direction": direction, "part": before[i], "alone": shown[i, i].item()}
         table.append({**row, "with a2.h1": shown[i, 7].item()})
-    _ = axis.set(title=f"{direction}: share, two parts patched", xticks=range(8), yticks=range(8))
-    _ = axis.set_xticklabels(before, fontsize=8)
-    _ = axis.set_yticklabels(before, fontsize=8)
-figure.tight_layout()
+interactive, static = plots.maps(
+    pictures, rows=before, columns=before, label="patched together with (diagonal: alone)",
+    value="share of the effect", numbers=True,
+)  # fmt: skip
 lab.figure(
-    figure,
+    interactive,
+    fallback=static,
     alt="Two tables of shares for pairs of parts. Noising: a0.h0, m0 and a2.h1 each reach 1 alone. "
     "Denoising: nothing reaches more than .3 alone; a0.h0 or m0 with a2.h1 reach over .8.",
     table=table,
@@ -413,11 +411,12 @@ rows.append(Row("noise: both, from another balanced string",
 Report("First bracket flipped: two alarms for one fault", rows, {"pairs": 100}, digits=2)
 
 # %% [markdown]
-# I said 0.85 and was wrong. Ring either alarm, `a0.h0` or `a2.h1`, and the network says "not
-# balanced" as if the whole string had been replaced. Silence either, and the other still rings.
-# Silence both and most of the answer is back. `m0` behaves like `a0.h0`; section 6 will show that
-# it *is* what `a0.h0` says, one step later. Any other part in its place leaves you between .19 and
-# .40, near what `a2.h1` does alone.
+# My own 0.85 was a bad bet. In the upper map the rows and columns of `a0.h0`, `m0` and `a2.h1` are
+# dark throughout: ring either alarm, `a0.h0` or `a2.h1`, and the network says "not balanced" as if
+# the whole string had been replaced. In the lower map only two cells beside `a2.h1` are dark:
+# silence one alarm and the other still rings, silence both and most of the answer is back. `m0`
+# behaves like `a0.h0`; section 6 shows that it passes on what `a0.h0` says. Any other part in its
+# place gives between .19 and .40, near what `a2.h1` does alone.
 #
 # Is `a0.h0` a specialist for the first bracket? Flip other places:
 
@@ -439,18 +438,18 @@ for name in ("a0.h0", "a2.h1"):
 
 # %% [markdown]
 # All of it at place 1, nothing anywhere else. In the table of section 2 this head had .10, which
-# reads as "matters a little". In truth it matters completely, for one pair in twelve. **An average
+# reads as "matters a little". In fact it decides everything, for one pair in twelve. **An average
 # effect is an average over your pairs**, and a mild average may be a strong effect that is rare.
 # (Where does its .11 in the other half of that table come from? You have all you need to find out.)
 #
 # ## 4 · Where: heads and positions
 #
-# So far only START was patched. Information travels: it enters at the flipped bracket and has to
-# arrive at START. A map over all heads and positions shows where it rests on the way.
+# In this section you follow the information on its way from the flipped bracket to START. So far
+# only START was patched; a map over all heads and positions shows the places in between.
 #
 # ### Exercise 5.5: the map
 #
-# 6 heads at 25 positions make 150 patches. One call makes them all, as rows of a few large batches.
+# 6 heads at 25 positions make 150 patches. One call makes them all, in a few large batches.
 
 # %% exercise="5.5" points=4 minutes=7 difficulty=2
 
@@ -501,7 +500,8 @@ maps = {
 }  # fmt: skip
 pictures = {direction: maps[12, direction] for direction in ("noise", "denoise")}
 interactive, static = plots.maps(
-    pictures, rows=heads, columns=["START", *map(str, range(1, 25))], label="position"
+    pictures, rows=heads, columns=["START", *map(str, range(1, 25))], label="position",
+    value="share of the effect",
 )
 lab.figure(
     interactive,
@@ -530,21 +530,22 @@ for place in (12, 20):
               f"{numbers[3]:>8}{numbers[4]:>17}")  # fmt: skip
 
 # %% [markdown]
-# Noising lights up three places. The flipped bracket itself, in layer 0; move the flip to 20 and
-# that spot moves along. START, where `a2.h1` delivers the answer. And the *last* position, at
-# `a0.h1` and one layer later at `a1.h0`, which stays where it is. It is also the only other place
-# where denoising does much.
+# The upper map, noising, has three dark places. One is the flipped bracket itself, in layer 0; move
+# the flip to 20 and that spot moves along. One is START, where `a2.h1` delivers the answer. And one
+# is the *last* position, at `a0.h1` and one layer later at `a1.h0`, wherever the flip is. Apart
+# from START it is the only place where denoising, in the lower map, does much.
 #
-# Why the last? A balanced string ends level: as many closes as opens. With one open turned into a
-# close it ends two below. The longest beginning is the whole string, and it fails whichever open
-# was flipped; shorter ones fail only where the string had no room to spare. So "does the string
-# end below zero?" is the safest check there is, and position 24 is the place to make it. That is
-# a story read off a map, not yet a test.
+# Why the last? A balanced string has as many closes as opens. With one open turned into a close it
+# has two more. The longest beginning is the whole string, and it fails whichever open was flipped;
+# shorter ones fail only where the string had no room to spare. So "does the string end below zero?"
+# is the safest check, and position 24 is the place to make it. That is an interpretation of the
+# map, not yet tested.
 #
 # ## 5 · The metric
 #
-# Everything so far was in logits. Why not accuracy, which everybody understands? Move `a2.h1` only
-# *part* of the way from its clean to its corrupted value, and watch three metrics:
+# Here you find out what the choice of metric hides. Everything so far was in logits. Why not
+# accuracy, which everybody understands? Move `a2.h1` only *part* of the way from its clean to its
+# corrupted value, and compare three metrics:
 
 # %%
 good, flipped = flipped_at(12, 100)
@@ -570,9 +571,11 @@ styles = {
 }
 for name, curve in curves.items():
     colour, style = styles[name]
-    _ = axis.plot(steps, curve, style, color=colour, markersize=4, label=name)
+    _ = axis.plot(steps, curve, style, color=colour, markersize=4)
+for name, x, y in (("logit difference", 0.62, 0.8), ("probability", 0.46, 0.5),
+                   ("accuracy", 0.24, 0.6)):  # fmt: skip
+    _ = axis.annotate(name, (x, y), color=styles[name][0])
 _ = axis.set(xlabel="share of a2.h1's change that is made", ylabel="share of the effect")
-_ = axis.legend(frameon=False, fontsize=9)
 lab.figure(
     figure,
     alt="Three S-shaped curves, flat at both ends. The logit difference rises smoothly between .2 "
@@ -588,17 +591,17 @@ lost = (start - weak).mean()
 print(f"a2.h0 noised: {lost:.1f} logits lost, {(weak < 0).double().mean():.2f} of answers changed")
 
 # %% [markdown]
-# Accuracy is a threshold. It is blind for the first third of the way, then jumps. The probability
-# is hardly better: between logit differences of 7 and 4 it moves from .999 to .98. The line under
-# the figure is the same thing in the wild: noising `a2.h0` takes a whole logit away. In
-# accuracy that is 0.00, and you would have written "no effect". Use a metric that is linear in the
-# logits, then say in accuracy what it means.
+# Compare the curves up to .35. Accuracy stays near 0 for the first third of the way, then jumps,
+# because it is a threshold. The probability is hardly better: between logit differences of 7 and 4
+# it moves from .999 to .98. The line under the figure is an example: noising `a2.h0` costs a whole
+# logit, in accuracy 0.00, which you would have reported as "no effect". Use a metric that is linear
+# in the logits, then say in accuracy what it means.
 #
 # ### Slopes
 #
-# A sweep costs one run a site. *Attribution patching* estimates all effects at once: the metric's
-# slope with respect to the activation, times the change of the activation. In the figure that is
-# the slope at the left end, drawn out to the right end.
+# Can you do without a run for each site? *Attribution patching* estimates all effects at once: the
+# metric's slope with respect to the activation, times the change of the activation. In the figure
+# that is the slope at the left end, extended to the right end.
 #
 # ### Exercise 5.6: slope times change
 #
@@ -640,8 +643,8 @@ for direction, (base, source) in (("noise", (good, flipped)), ("denoise", (flipp
           f"by patching {by_patching:.2f}")  # fmt: skip
 
 # %% [markdown]
-# The curve is flat at both ends. The network is sure of itself there, so a *small* step changes
-# little, and the slope knows only small steps. How bad is it over all heads and positions?
+# The curve is flat at both ends, where the network is sure of itself, so a *small* step changes
+# little, and the slope describes only small steps. How bad is it over all heads and positions?
 # `attribution_report` puts it beside the exact sweep:
 
 # %%
@@ -656,20 +659,22 @@ attribution_report(checker, *flipped_at(12), sites, metric, direction="denoise",
 
 # %% [markdown]
 # The largest errors are as large as the largest effect. In the denoising direction the *ranking* is
-# still good, and for finding candidates a ranking may be all you need: two forwards and one
-# backward instead of 150 patches. In the noising direction even that is poor. Attribution is a way
-# to decide what to patch, not a substitute for patching. Section 8 has a case where it is exact.
+# still good, which may be enough to find candidates: two forward passes and one backward instead of
+# 150 patches. In the noising direction even the ranking is poor. Use attribution to decide what to
+# patch, not instead of patching. Section 8 has a case where it is exact.
 #
 # ## 6 · Paths
 #
-# `a2.h1` at START can reach the answer in two ways: straight into the logits, or by way of `m2`,
-# the last MLP, which reads it. Patching the head moves both. *Path patching* moves one: change the
-# sender, hold what lies between at its old values, and let the receiver alone see the change.
+# In this section you split an effect into paths, and see when that is allowed. `a2.h1` at START can
+# reach the answer in two ways: straight into the logits, or by way of `m2`, the last MLP, which
+# reads it. Patching the head moves both. *Path patching* moves one: change the sender, hold what
+# lies between at its old values, and let the receiver alone see the change.
 #
 # ### Exercise 5.7: the direct path
 #
 # Noising: run on the clean batch, with every frozen site at its own clean values and the sender at
-# its corrupted value. Return the output. Mind the order: of two edits at one hook the later wins.
+# its corrupted value. Return the output. The order matters: of two edits at one hook the later
+# wins.
 
 # %% exercise="5.7" points=4 minutes=8 difficulty=3
 
@@ -719,25 +724,23 @@ cells = [two(path_share(good_first, bad_first, "a0.h0", to, "noise")) for to in 
 print(f"noise{cells[0]:>36}{cells[1]:>7}{cells[2]:>7}{cells[3]:>24}")
 
 # %% [markdown]
-# The lower line is path patching at its best. `a0.h0` alone flips the answer, and all of that goes
-# through `m0`: two parts that looked like two witnesses are one. It says nothing to the logits
-# directly, nothing to `m2`, and nothing to the query of `a2.h1`, which is a path that exists and
-# carries nothing: the null.
+# Take the lower line first. `a0.h0` alone flips the answer, and all of that goes through `m0`: two
+# parts that looked like two witnesses are one. It says nothing to the logits directly and nothing
+# to `m2`. The query of `a2.h1` is the null, a path that exists and carries nothing.
 #
-# The upper table is path patching as it mostly is. The two paths are all that `a2.h1` has, and
-# together they make 1.01 when noised and .79 when denoised. Yet the shares along single paths add
-# up to 1.46 and .44. No arithmetic is wrong. Every path was followed exactly, and the network
-# behind them bends: a layer norm divides by the length of *everything* in the stream, and half a
-# ring already empties the house. **Paths add up only where what follows is linear.** Report the sum
-# beside the total, always; their difference tells you how far you may talk of "the part of the
-# effect that goes through".
+# The upper table is more typical. The two paths are all that `a2.h1` has, and together they make
+# 1.01 when noised and .79 when denoised. Yet the shares along single paths add up to 1.46 and .44.
+# Every path was followed exactly, but what comes after them is not linear: a layer norm divides by
+# the length of *everything* in the stream, and beyond a threshold a louder alarm changes nothing.
+# **Paths add up only where what follows is linear.** Always report the sum beside the total; their
+# difference tells you how far you may speak of "the part of the effect that goes through" a path.
 #
 # ## 7 · Causal tracing
 #
-# Often there is no partner string. Causal tracing corrupts the input itself: overwrite the values
-# of a *subject*, some tokens' embeddings or a region of an image, then restore one site at a time
-# to what it was in the clean run, and see what comes back. It is denoising, with a corruption made
-# in place.
+# Here you patch without a partner string, and find that the choice of corruption decides the
+# answer. *Causal tracing* corrupts the input itself: overwrite the values of a *subject*, some
+# tokens' embeddings or a region of an image, then restore one site at a time to what it was in the
+# clean run, and see what comes back. It is denoising, with a corruption made in place.
 #
 # ### Exercise 5.8: corrupt and restore
 
@@ -791,25 +794,25 @@ by_noise.report(list(places), digits=1)
 by_swap.report(list(places), digits=1)
 
 # %% [markdown]
-# Two traces of the same thing, and they disagree about nearly everything. Noise does much less
-# damage. It says that the decisive places are at the bracket itself, and that both `a2.h0` and
-# `a2.h1` carry the answer. The swap says: the last position and `a2.h1`, and nothing at the
-# bracket.
+# The two traces disagree about nearly everything. Noise does much less damage. By noise the
+# decisive places are at the bracket itself, and both `a2.h0` and `a2.h1` carry the answer. By the
+# swap they are the last position and `a2.h1`, and nothing at the bracket.
 #
-# Neither trace contains an error. A noised embedding is neither bracket. It does damage on both
-# sides, which is why the heads of *both* tests come out, and the damage is small, so that many a
-# single repair makes up for half of it. The swapped embedding is a clear "close". The alarm rings
-# in many places, and one place restored at the bracket does not silence the rest. The noise asks
-# what helps a confused network; the swap asks what carries "open instead of close". If your claim
-# is about the second, noise is the wrong experiment. Zhang and Nanda report that the two can
-# disagree on large models as well.
+# Both traces are correct. A noised embedding is neither bracket. It makes both tests fail a little,
+# so the heads of *both* come out, and the damage is small, so that many a single repair makes up
+# for half of it. The swapped embedding is a clear "close". The alarm rings in many places, and one
+# place restored at the bracket does not silence the rest. The noise asks what helps a confused
+# network; the swap asks what carries "open instead of close". If your claim is about the second,
+# noise is the wrong experiment. Zhang and Nanda report that the two can disagree on large models as
+# well.
 #
 # ## 8 · The same calls on a CNN
 #
-# Lesson 02 found that this CNN says class 1 when an image is very like a clue or very unlike it:
-# one set of `fc1` neurons for each. Its `hook_fc1` feeds the logits by one linear map. Images
-# *over* the band are class 1 because of the above detector, images *under* it because of the below
-# detector; each is paired with some image *inside* the band, class 0. Nothing else is new:
+# Here you see which of these findings also hold in a network without attention. Lesson 02 found
+# that this CNN says class 1 when an image is very like a clue or very unlike it: one set of `fc1`
+# neurons for each. Its `hook_fc1` feeds the logits by one linear map. Images *over* the band are
+# class 1 because of the above detector, images *under* it because of the below detector; each is
+# paired with some image *inside* the band, class 0:
 
 # %%
 cnn, pictures = lab.model.cnn, lab.data.images
@@ -860,9 +863,9 @@ for title, how in traced:
 # With a swap the trace finds the detector that lesson 02 named, each for its own images, and
 # nothing else. With noise the images *over* the band give a similar answer, but a fifth of the
 # effect goes to neurons of neither detector. For the images *under* the band the total effect is
-# *negative*. They are class 1 for being unlike the clue, and a centre full of noise is more unlike
-# it still. There is nothing to restore, and the trace would have you blame the below detector for
-# doing its job too well. Look at the total before you look at the parts.
+# *negative*: they are class 1 for being unlike the clue, and a centre full of noise is even more
+# unlike it. There is nothing to restore, so what the trace says of the parts means nothing. Look at
+# the total before you look at the parts.
 #
 # Now directions, paths and slopes, on channels of the second convolution:
 
@@ -906,13 +909,13 @@ for name, sites in (("fc1", neurons), ("conv2", channels)):
               f"{two(null.value, 1):>4}; largest error {two(error.value, 1)}")  # fmt: skip
 
 # %% [markdown]
-# The same three lessons, in a network without a single attention head. Noising channel 3 costs .43
-# of the answer, denoising it brings back .09; over all sixteen channels the shares add up to 1.62
-# and .08. It is as if the above detector wanted *everything* about the clue right, and any channel
-# could object. The paths through the detectors do add up, exactly, because behind `fc1` there is
-# one linear map. For the same reason attribution at `fc1` is exact. One layer further back, before
-# a rectifier, it still ranks the channels when noising; when denoising its ranking is worth
-# nothing, and its errors are larger than any effect.
+# The same three findings, without a single attention head. Noising channel 3 costs .43 of the
+# answer, denoising it brings back .09; over all sixteen channels the shares add up to 1.62 and .08.
+# It is as if the above detector wanted *everything* about the clue right, and any channel could
+# object. The paths through the detectors do add up, exactly, because after `fc1` there is only one
+# linear map. For the same reason attribution at `fc1` is exact. One layer further back, before a
+# ReLU, it still ranks the channels when noising; when denoising its ranking is worth nothing, and
+# its errors are larger than any effect.
 
 # %%
 lab.progress()
@@ -922,8 +925,8 @@ lab.progress()
 #
 # - **About two alarms.** A way to repair first-bracket pairs through one head. We tried each part
 #   at START alone, not each position, and not subspaces.
-# - **About `a0.h0` as a specialist.** Strings of another kind in which it rings. Only balanced
-#   strings with one flip were tried.
+# - **About `a0.h0` as a specialist.** Strings of another kind in which it reports a fault. Only
+#   balanced strings with one flip were tried.
 # - **About `a2.h1` as "the beginnings test".** A quarter of the strings that fail endings ring it
 #   too. If those were a random quarter, "the test" would be too strong; if there is a rule to them,
 #   the account needs one more step.
@@ -946,5 +949,5 @@ lab.progress()
 #
 # **Next.** A patch is *one* swap, chosen by you, and it asks whether the answer changes as it
 # should. An explanation says more: it names all the swaps that should leave the answer *unchanged*.
-# Any string that fails the same test ought to do, in every part at once. Section 2 tried that for
-# one head. Lesson 06 tries it for a whole explanation, and calls it causal scrubbing.
+# Any string that fails the same test ought to work as a donor, in every part at once. Section 2
+# tried that for one head. Lesson 06 tries it for a whole explanation; that is causal scrubbing.

@@ -25,17 +25,17 @@
 #
 # So far you have tested explanations one part at a time. This lesson tests a whole explanation at
 # once. You say which part of the network computes what, and from what. Everything the explanation
-# calls irrelevant is then replaced by values from other inputs, all of it, at the same time. If
-# the network still does its job, the explanation has survived. If not, it is wrong, or incomplete.
-# After this lesson you can
+# calls irrelevant is then replaced by values from other inputs, at the same time. If the network
+# still gives its answers, the explanation has survived. If not, it is wrong or incomplete. After
+# this lesson you can
 #
 # - swap a part's value for one of the same class, and say what the swap tests;
 # - write an explanation as a tree and scrub it, by hand and with the course's engine;
 # - choose what happens to "unimportant" inputs, knowing what the choice does to the score;
 # - tell apart two programs that give the same labels, and read every line of the report.
 #
-# Keep one sentence in mind throughout: **scrubbing can reject an explanation, it cannot confirm
-# one.** Lesson 07 shows how false explanations pass. This one shows how a plausible one fails.
+# Throughout, remember: **scrubbing can reject an explanation, it cannot confirm one.** This lesson
+# shows how a plausible explanation fails; lesson 07 shows how false ones pass.
 
 # %%
 from utils.lessons import lab
@@ -47,6 +47,7 @@ import matplotlib.pyplot as plt
 import torch
 from torch import Tensor, nn
 
+from utils import plots
 from utils.data import brackets
 from utils.data.brackets import count_test, endings_test, horizon_test
 from utils.reports import Estimate, Report, Row
@@ -62,10 +63,11 @@ print(f"right:    {(clean.argmax(-1) == balanced).double().mean():.3f}")
 # %% [markdown]
 # ## 1 · Two programs, one set of labels
 #
-# The network reads a string of 24 brackets and says whether it is balanced. It is a transformer of
-# three layers with two attention heads and one multi-layer perceptron (MLP) each. "a2.h1" is head 1
-# of layer 2, "m2" the MLP of layer 2. Every position sees every other. A token called START comes
-# first, and the answer is read off there.
+# Here are the network and the question of this lesson: which of two programs does it run? It reads
+# a string of 24 brackets and says whether it is balanced. It is a transformer of three layers with
+# two attention heads and one multi-layer perceptron (MLP) each. "a2.h1" is head 1 of layer 2, "m2"
+# the MLP of layer 2. Every position sees every other. A token called START comes first, and the
+# answer is read off there.
 #
 # Draw a string as a path: up at "(", down at ")". Three tests can be read from it.
 #
@@ -83,8 +85,8 @@ kinds = {
     "endings fail only": horizon & ~endings,
     "both fail": ~horizon & ~endings,
 }
-figure, axes = plt.subplots(figsize=(7, 2.8))
-colours = ("#0072B2", "#D55E00", "#009E73", "#777777")  # blue, vermilion, green, grey
+figure, axes = plt.subplots(figsize=(6.6, 3.6))
+colours = (plots.BLUE, plots.VERMILION, plots.GREEN, plots.GREY)
 styles = zip(kinds.items(), ("-", "--", "-.", ":"), colours, strict=True)
 examples = []
 for (kind, mask), style, colour in styles:
@@ -95,7 +97,7 @@ for (kind, mask), style, colour in styles:
                      "lowest": min(path), "share": mask.double().mean().item()})  # fmt: skip
 _ = axes.axhline(0, color="black", linewidth=0.6)
 _ = axes.set(xlabel="brackets read", ylabel="opens minus closes")
-_ = axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+_ = axes.legend(frameon=False, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1))
 figure.tight_layout()
 lab.figure(
     figure,
@@ -113,18 +115,19 @@ for name, program in (("count and horizon", count & horizon),
     print(f"{name:<20} agrees with the network: {(program == said).double().mean():.3f}")
 
 # %% [markdown]
-# "Count and horizon" is how a similar network was explained when causal scrubbing was published
-# (Chan and others, 2022). "Horizon and endings" is the same function: a path that is never below
-# its start and never below its end must end where it starts. No table of labels can tell the two
-# apart, because they have the same labels on *every* string. But inside the network they are
-# different programs. One head that counts is not the same as one head that looks for trouble from
-# the right. So which of them runs here?
+# In the figure, the path with failing beginnings dips below zero, the one with failing
+# endings ends higher than it started. "Count and horizon" is how a similar network was explained
+# when causal scrubbing was published (Chan and others, 2022). "Horizon and endings" is the same
+# function: a path that is never below its start and never below its end must end where it starts.
+# No table of labels can tell the two apart, because they have the same labels on *every* string.
+# But inside a network they are different programs: a head that counts is not a head that checks
+# from the right.
 #
 # ## 2 · Swap one part by hand
 #
-# Resample ablation you know: give a part the value it has on another, random input, and see what
-# breaks. It is the smallest piece of causal scrubbing. Everything else is bookkeeping about *which*
-# other input.
+# In this section you find out which parts matter at all, by resample ablation: give a part the
+# value it has on another, random input, and see what breaks. It is the smallest piece of causal
+# scrubbing. All the rest is about *which* other input to take.
 #
 # ### Exercise 6.1: resample one part
 #
@@ -173,15 +176,15 @@ rows += [
 Report("Loss with one part at START resampled", rows, {"strings": len(refs)}, digits=2)
 
 # %% [markdown]
-# a2.h1 and the last MLP cost most. Some parts hardly matter. So far you know *that* a2.h1 matters.
-# Now for *what* it says.
+# a2.h1 and the last MLP cost most; some parts hardly matter.
 #
 # ## 3 · Swap within a class
 #
-# Suppose a2.h1 tells the rest of the network one thing: whether the horizon test passes. Then it
-# makes no difference *which* string its value comes from, as long as that string has the same
-# result of the test. So take donors from the same class. Where the claim is right, nothing happens.
-# Where the part says something else that is used, the swap garbles it, and the loss goes up.
+# You know *that* a2.h1 matters; here you find out *what* it says. Suppose it tells the rest of the
+# network one thing: whether the horizon test passes. Then it makes no difference *which* string its
+# value comes from, as long as that string has the same result of the test. So take donors from the
+# same class. If the claim is right, nothing changes. If the part says something else that is used,
+# the swap spoils it, and the loss goes up.
 #
 # This is the whole idea: **a claim about what a part says is a claim about which swaps do no
 # harm.**
@@ -216,8 +219,8 @@ lab.check("6.2", same_class)
 
 # %% [markdown]
 # Why may a reference draw itself? Because then the value is a fair draw from everything the claim
-# calls equivalent. The usual slips here are quiet ones: a permutation makes donors depend on each
-# other, and drawing from the references alone gets the same few strings over and over.
+# calls equivalent. Two slips here give no error: a permutation makes donors depend on each other,
+# and drawing from the references alone gets the same few strings over and over.
 
 # %%
 
@@ -246,16 +249,17 @@ Report("Loss with a2.h1 from a string of the same ...", rows, {"strings": len(re
 
 # %% [markdown]
 # A random donor costs 2.2 nats; one with the same horizon test costs less than a third of that. The
-# other two help less, but they help, for all three tests go along with the label and so with each
-# other. "a2.h1 tells the result of the horizon test" is a good start. It is not the whole truth:
-# something is still lost. You will find out what.
+# other two help less, but they help, because all three tests are correlated with the label and so
+# with each other. "a2.h1 tells the result of the horizon test" is a good start, but something is
+# still lost. Exercise 6.8 asks you to find out what.
 #
 # ## 4 · How much is "much"? The loss recovered
 #
-# A scrubbed loss needs two marks to be read against: the model's own loss, and that of a model
-# which knows nothing of its input. For the second mark the published choice is **the output on a
-# random other input**, judged by the label of this one. It is the fully scrubbed model, the one
-# that an explanation saying "nothing matters" would predict. Then
+# In this section you put a scrubbed loss on a scale, and find what the scale depends on. It needs
+# two marks: the model's own loss, and that of a model which knows nothing of its input. For the
+# second mark the published choice is **the output on a random other input**, judged by the label of
+# this one. It is the fully scrubbed model, the one that an explanation saying "nothing matters"
+# would predict. Then
 #
 # $$\text{recovered} = \frac{L_{\text{scrubbed}} - L_{\text{baseline}}}
 # {L_{\text{model}} - L_{\text{baseline}}}$$
@@ -292,13 +296,13 @@ for name, value in [*logits.items(), ("every answer reversed", clean[refs].flip(
 # %% [markdown]
 # The last line is why the share is not clipped. A model can be *worse* than one that knows nothing,
 # by being wrong and sure of it. A share above 1 is possible too, and never good news; lesson 07
-# makes one. Clipping hides both. And mind the line above it: with a2.h1 telling *nothing*, half of
-# the loss is still recovered, because all the rest of the network was left in peace. Zero is not
-# the floor of every claim.
+# makes one. Clipping hides both. In the line above it a2.h1 tells *nothing*, and half of the loss
+# is still recovered, because the rest of the network was left alone. Zero is not the floor of every
+# claim.
 #
-# Now a caution about the baseline. It depends on the data. Where few strings are balanced, a random
-# other string often has the same label by luck, and the baseline is lower. Here is *one* claim,
-# "a2.h1 tells the horizon test", on sets with different shares of balanced strings:
+# The baseline depends on the data. Where few strings are balanced, a random other string often has
+# the same label by luck, and the baseline is lower. Here is *one* claim, "a2.h1 tells the horizon
+# test", on sets with different shares of balanced strings:
 
 # %%
 from utils.reports import bootstrap
@@ -329,16 +333,16 @@ for share in (0.2, 0.46, 0.7):
 Report("One claim, three data sets", rows, {"strings of each": 600}, digits=2)
 
 # %% [markdown]
-# The claim is the same, and so is the network, and the scrubbed loss moves less than its interval.
-# The baseline moves by more than half, and the share with it. So a share of loss recovered is a
-# statement about a network *and a distribution*. Two shares may be compared if they were measured
-# on the same strings, and not otherwise.
+# Claim and network are the same, and the scrubbed loss moves less than its interval. The baseline
+# moves by more than half, and the share with it. So a share of loss recovered is a statement about
+# a network *and a distribution*. Compare two shares only if they were measured on the same strings.
 #
 # ## 5 · A tree with two nodes
 #
-# The swap above asked about one part and left the rest in peace. An explanation says more. "The
-# last MLP tells the output the verdict. It learns from a2.h1 whether the horizon test passes."
-# That is a tree: the output at its root, below each node what that node reads.
+# Here you scrub a whole explanation by hand, a small one. The swap above asked about one part and
+# left the rest alone. An explanation says more: "The last MLP tells the output the verdict. It
+# learns from a2.h1 whether the horizon test passes." That is a tree: the output at its root, below
+# each node what that node reads.
 
 # %%
 from dataclasses import replace
@@ -365,14 +369,17 @@ chain = Hypothesis(
 )
 
 
-def draw_tree(claim: Hypothesis, alt: str) -> None:
+def draw_tree(claim: Hypothesis, alt: str, report=None) -> None:
+    """The tree; with a report, its numbers show where you point at a node."""
     nodes = [
         {"node": path, "tells": node.label, "to": path.rpartition("/")[0] or "output"}
         for path, node in claim.nodes()
     ]
-    picture = tree(claim)
+    if report is not None:
+        nodes = [row | {"moved": report.strength[row["node"]].moved} for row in nodes]
+    picture = tree(claim, report)
     _ = picture.update_layout(width=min(picture.layout.width, 900))
-    lab.figure(picture, fallback=still(claim), alt=alt, table=nodes)
+    lab.figure(picture, fallback=still(claim, report), alt=alt, table=nodes, digits=2)
 
 
 print(text_tree(chain))
@@ -383,8 +390,9 @@ draw_tree(
 )
 
 # %% [markdown]
-# The root is the **output**. In a drawing of a network it would be at the other end. Here "parent"
-# means *who reads* and "child" means *who is read*. Mixing these up is the most frequent mistake.
+# In the figure the root is at the top, and it is the **output**. (Point at a node to see
+# its site.) "Parent" means *who reads* and "child" means *who is read*; the two are easily
+# mixed up, because drawings of networks often have the output at the other end.
 #
 # The test walks down from the root. Take a reference string $x$.
 #
@@ -397,14 +405,12 @@ draw_tree(
 # 4. Whatever else m2 or the output reads, the claim calls **unimportant**: it comes from a random
 #    string, one for m2, another for the output.
 #
-# Look at what became of $x'$. It was needed to choose $x''$, and then it was **thrown away**. No
-# part of the network ever sees it. That is no economy, it is the point. If m2 were simply run on
-# $x'$, everything else that m2 reads there would come along unclaimed, and the claim about *where
-# m2 has it from* would not be tested.
+# Note what happened to $x'$. It was needed to choose $x''$, and then it was **thrown away**: no
+# part of the network ever sees it. If m2 were run on $x'$, everything else that m2 reads there
+# would come along unclaimed, and the claim about *where m2 has it from* would not be tested.
 #
-# Note too what $x''$ shares with $x$. If $x$ is not balanced, $x'$ is some other string that is not
-# balanced, and may pass the horizon test where $x$ fails it. Then $x''$ passes it too. Nothing ties
-# $x''$ to $x$ except through $x'$.
+# And $x''$ is tied to $x$ only through $x'$. If $x$ is not balanced, $x'$ is some other string that
+# is not balanced, and may pass the horizon test where $x$ fails it. Then $x''$ passes it too.
 #
 # ### Exercise 6.4: draw down the tree
 #
@@ -429,9 +435,8 @@ def two_draws(parent: Tensor, child: Tensor, refs: Tensor, draw) -> tuple[Tensor
 lab.check("6.4", two_draws)
 
 # %% [markdown]
-# Now run it. The course's engine draws all tables of rows first and runs the network afterwards, so
-# you can take its draws and do the second half yourself. Here they are, with one reference and
-# what was drawn for it:
+# Now run it. The course's engine draws all rows first and runs the network afterwards, so you can
+# take its draws and do the second half yourself. Here is one reference and what was drawn for it:
 
 # %%
 graph = TransformerGraph(model, tokens, answer=0)
@@ -485,14 +490,14 @@ print("loss recovered:             ", found.recovered.text(2))
 print("with both named parts exact:", found["recovered, named parts exact"].text(2))
 
 # %% [markdown]
-# That is causal scrubbing. A tree of fifty nodes is the same walk. The engine computes the clean
-# activations once and looks them up, gives each node random numbers of its own (so adding a branch
-# does not move the draws of another), and puts beside the score what belongs there.
+# That is causal scrubbing; a tree of fifty nodes takes the same steps. The engine computes the
+# clean activations once and looks them up, gives each node random numbers of its own (so adding a
+# branch does not move the draws of another), and puts nulls and ceilings beside the score.
 #
 # ## 6 · "Unimportant" does not mean untouched
 #
-# A claim is as much about what it leaves out. What should happen to everything the tree does not
-# mention? There are three policies, and `Hypothesis` has no default, because the choice moves every
+# In this section you see how the score depends on what happens to the parts that the tree does not
+# mention. There are three policies, and `Hypothesis` has no default, because the choice moves every
 # score.
 #
 # - `"shared"`: one random string for all that a node reads beside its claimed inputs. The
@@ -500,7 +505,7 @@ print("with both named parts exact:", found["recovered, named parts exact"].text
 # - `"separate"`: another random string for each part that it reads.
 # - `"exact"`: the node's own input. Nothing is resampled that the tree does not name.
 #
-# See what they do to the emptiest claim there is, a tree without nodes.
+# Try them on the emptiest claim, a tree without nodes.
 
 # %%
 nothing = {
@@ -545,11 +550,11 @@ for policy in ("shared", "separate", "exact"):
 Report("Loss recovered by one claim, three policies", rows, {"references": 500}, digits=2)
 
 # %% [markdown]
-# "Shared" starts from zero: with nothing claimed, the output is that on a random string, and that
-# is the baseline by definition. "Exact" starts at one. It answers another question, what happens if
-# *these* paths alone are garbled, and it is the policy of ordinary ablation. Under it a false claim
-# about an idle part is perfect. "Separate" starts at a quarter, for claiming nothing. Where does
-# the network get that?
+# "Shared" starts from zero: with nothing claimed, the output is that on a random string, which is
+# the baseline by definition. "Exact" starts at one. It answers another question, what happens if
+# *these* paths alone are resampled, and it is the policy of ordinary ablation. Under it a false
+# claim about an idle part is perfect. "Separate" gives a quarter for claiming nothing. Where does
+# that come from?
 
 # %%
 for policy in ("shared", "separate"):
@@ -562,18 +567,18 @@ for policy in ("shared", "separate"):
           f"loss {loss_of(out).value:.1f}")  # fmt: skip
 
 # %% [markdown]
-# It is right no more often. It is only less sure when it is wrong: parts of ten different strings
-# make up no string the network ever saw, and hedging is cheaper than a confident mistake.
+# It is right no more often, only less sure when it is wrong: parts of ten different strings make up
+# no string the network ever saw, and an unsure mistake costs less than a confident one.
 #
-# One claim, three scores, none of them false. But a score cannot be read without its policy, nor
-# without its ceiling: one head alone, however well understood, cannot carry the network.
+# So one claim has three scores, none of them wrong. Always read a score with its policy and its
+# ceiling; in this table the ceiling is low because one head alone cannot carry the network.
 #
 # ## 7 · From a diamond to a tree
 #
-# Explanations are not always trees. Often two parts read the same third one. Here is the smallest
-# case, small enough for pencil and paper. The input is two signs, $x_0$ and $x_1$. C hands on both.
-# A speaks only where $x_1$ is positive, B only where it is negative, and whoever speaks says $x_0$.
-# The output adds them up, so it is always $x_0$.
+# Here you find out what to do when two parts read the same third one, so that the explanation is no
+# tree. The smallest case can be worked out on paper. The input is two signs, $x_0$ and $x_1$. C
+# hands on both. A speaks only where $x_1$ is positive, B only where it is negative, and whoever
+# speaks says $x_0$. The output adds them up, so it is always $x_0$.
 
 # %%
 from utils.scrubbing import Component, FunctionGraph, Step, expectation
@@ -589,7 +594,7 @@ diamond = FunctionGraph([
 figure, axes = plt.subplots(figsize=(4, 2.2))
 places = {"output": (1, 2), "A": (0, 1), "B": (2, 1), "C": (1, 0)}
 for a, b in (("output", "A"), ("output", "B"), ("A", "C"), ("B", "C")):
-    _ = axes.plot(*zip(places[a], places[b], strict=True), color="#888888", zorder=1)
+    _ = axes.plot(*zip(places[a], places[b], strict=True), color=plots.GREY, zorder=1)
 box = {"boxstyle": "round", "facecolor": "white"}
 for name, place in places.items():
     _ = axes.annotate(name, place, ha="center", va="center", bbox=box)
@@ -602,10 +607,10 @@ lab.figure(
 )
 
 # %% [markdown]
-# Somebody explains it so: "C tells A and B the sign $x_0$, and A and B tell it the output." It
-# sounds fine, since the output *is* $x_0$. To test it, the diagram is **treeified**: every path
-# down from the output becomes a branch of its own. Two paths end in C, so C stands in the tree
-# twice, and the two copies are drawn apart.
+# An explanation might be: "C tells A and B the sign $x_0$, and A and B tell it to the output." It
+# sounds right, since the output *is* $x_0$. To test it, the diagram above is **treeified**: every
+# path down from the output becomes a branch of its own. Two paths end in C, so C stands in the tree
+# twice, and the inputs of the two copies are drawn separately.
 #
 # ### Exercise 6.7: treeify
 #
@@ -678,29 +683,30 @@ for name, claim in {
     print(f"{name:<29} recovered {exact_share(claim):.2f}")
 
 # %% [markdown]
-# Work it out. With the copies apart, A gets its switch $x_1$ from one input and B from another.
-# Half of the time these agree, and the output is right. Otherwise both speak ($2x_0$) or neither
-# does ($0$), and the squared error is 1. The expected loss is 1/2 and the baseline's is 2, so
-# $(1/2 - 2)/(0 - 2) = 0.75$. The explanation left out the switch, and that costs a quarter.
+# In the figure C stands twice, once below each of its readers. With the copies drawn apart, A gets
+# its switch $x_1$ from one input and B from another. Half of the time these agree, and the output
+# is right. Otherwise both speak ($2x_0$) or neither does ($0$), and the squared error is 1. The
+# expected loss is 1/2 and the baseline's is 2, so $(1/2 - 2)/(0 - 2) = 0.75$. The explanation left
+# out the switch, and that costs a quarter.
 #
 # Drawn as one, the same false explanation is perfect: the two copies always agree on the switch,
-# though the explanation never said that they must. **That is why copies are drawn apart: what an
-# explanation does not mention, the copies must not need to share.** Name the switch, and the tree
-# recovers everything, with the copies apart as well.
+# though the explanation never said that they must. **That is why copies are drawn apart: an
+# explanation must work even if the copies share nothing that it does not mention.** Name the
+# switch, and the tree recovers everything, with the copies apart as well.
 #
-# The price is size. Every path is a branch, and in a real network there are very many paths. So
-# explanations stop early, at leaves.
+# The price is size: every path is a branch, and a real network has very many paths. So explanations
+# stop early, at leaves.
 #
-# Four things can be said of a node, then. A function: any input with the same value. `"any"`: any
+# So four things can be said of a node. A function: any input with the same value. `"any"`: any
 # input at all. `"exact"`: its parent's own, never resampled. And `together="word"`: siblings with
 # the same word get one input, a weaker test, to be used only where the explanation says so.
 #
 # ## 8 · Back to the brackets
 #
-# At last, the question. The account below names five parts. Four of them, a2.h0, m0, a0.h1
-# and a1.h0, tell the endings test; a2.h1 tells the horizon test. Each tells it to the output twice,
-# directly and through m2. Of m2 itself nothing is claimed ("exact": it is run on what reaches it).
-# `claims` builds that tree.
+# In this section you decide between the two programs of section 1. The account below names five
+# parts. Four of them, a2.h0, m0, a0.h1 and a1.h0, tell the endings test; a2.h1 tells the horizon
+# test. Each tells it to the output twice, directly and through m2. Nothing is claimed about m2
+# itself ("exact": it is run on what reaches it). `claims` builds that tree.
 
 # %%
 from utils.challenges.brackets import claims
@@ -718,15 +724,14 @@ draw_tree(
 )
 
 # %% [markdown]
-# A word on what this tree does not say. Resampling a0.h0 at START cost much in section 2, and the
-# account leaves a0.h0 out. No contradiction: the swap by hand changed it *for everything that
-# reads it*, the heads above included. A tree claims **paths**. a2.h1 is a leaf and brings along
-# whatever a0.h0 told it. What the account calls unimportant are the direct paths from a0.h0 to the
-# output and to m2.
+# Why is a0.h0 not in this tree, when resampling it at START cost much in section 2? The swap by
+# hand changed it *for everything that reads it*, including the heads of later layers. A tree claims
+# **paths**. a2.h1 is a leaf and brings along whatever a0.h0 told it. The account calls unimportant
+# only the direct paths from a0.h0 to the output and to m2.
 #
 # **Predict.** The published account, count and horizon, gives the same label as ours on every
-# string. Here it gets the same parts, with the count test for the four. How probable is it, in your
-# view, that it recovers at least 0.80 of the loss?
+# string. Here it gets the same parts, with the count test for the four. How probable is it that it
+# recovers at least 0.80 of the loss?
 
 # %%
 ### BEGIN SOLUTION
@@ -750,10 +755,16 @@ for name, report in reports.items():
 
 # %% [markdown]
 # The labels are the same, the parts are the same, the classes are nearly as large, and the
-# difference lies far outside both intervals. No table of labels can show that. Now read the
-# winner's report before you believe it.
+# difference lies far outside both intervals. No table of labels can show that. Before you believe
+# the better account, read its report. (Point at a node of the figure for its numbers.)
 
 # %%
+draw_tree(
+    reports["both ends"].hypothesis,
+    "The same tree with the loss recovered; each node's classes, bits and marginals show where you "
+    "point at it.",
+    reports["both ends"],
+)
 reports["both ends"]
 
 # %% [markdown]
@@ -764,31 +775,29 @@ reports["both ends"]
 #   is the larger, take more `resamples`, else more `refs`.
 # - **agreement with the model** counts single outputs. A mean loss can be kept while single outputs
 #   change; here loss, agreement and accuracy tell one story.
-# - **label only** puts the *label* in place of every feature: "all five parts know the answer".
-#   It scores higher than our account, and says nothing about how the answer is found. So a high
-#   score is cheap. Lesson 07 is about that.
+# - **label only** puts the *label* in place of every feature: "all five parts know the answer". It
+#   scores higher than our account, and says nothing about how the answer is found. Lesson 07 is
+#   about such scores.
 # - **random classes** have the sizes of our classes and random members. This is the floor of
 #   such claims, and it is not zero: mixing strings makes the network less sure, as under
 #   "separate".
 # - **named parts exact** is the ceiling: what is missing from 1 there is lost in what the account
-#   calls unimportant. Almost nothing is. So the rest of the gap is in the *features*.
+#   calls unimportant, and that is almost nothing. So the gap is in the *features*.
 #
 # Then the nodes. *classes* and *bits* say how fine a feature is, *alone* which share of strings has
 # nobody to swap with, *moved* how often the value really came from another string than the
 # parent's. That is the **strength** of the test. m2, marked "exact", moved nothing and tested
 # nothing; a feature so fine that every string is alone would score just as well. *exact* and *any*
 # are the **marginals**: the score if this one node were left alone, or were free. Where "any" costs
-# nothing, the claim is idle. Where "exact" gains much, the node says more than you claimed.
+# nothing, the claim is not needed. Where "exact" gains much, the node says more than you claimed.
 #
-# Last, the **strata**: the same losses for each kind of string, for a mean hides where it comes
-# from.
+# Last, the **strata**: the same losses for each kind of string, which a mean hides.
 #
 # ### Exercise 6.8: a better account
 #
-# Beat it. Your account must recover at least 0.93 with the same five parts, or fewer. To keep it
-# honest, every feature is a function of the tokens, none is the label itself, and together they
-# hold at most 6 bits over these strings (an even yes/no test has 1). Marginals and strata tell you
-# where to look.
+# Your account must recover at least 0.93 with the same five parts, or fewer. Every feature must be
+# a function of the tokens, none may be the label itself, and together they may hold at most 6 bits
+# over these strings (an even yes/no test has 1). Marginals and strata tell you where to look.
 
 # %% exercise="6.8" points=5 minutes=14 difficulty=4
 ### BEGIN SOLUTION
@@ -806,8 +815,8 @@ account = dict.fromkeys(four, endings_test) | {"a2.h1": both_tests}
 lab.check("6.8", account)
 
 # %% [markdown]
-# A rival must be given every advantage. If your account was allowed a finer feature, so is the
-# published one: count *and* horizon for a2.h1.
+# For a fair comparison the published account is allowed a finer feature too: count *and* horizon
+# for a2.h1.
 
 # %%
 
@@ -848,7 +857,7 @@ summary = Report(
     digits=2,
 )
 lab.figure(
-    summary.figure(),
+    summary.figure("share of the loss recovered"),
     alt="Loss recovered: of the accounts that of exercise 6.8 is highest, then both ends and the "
     "refined rival, the published account well below, swapped features lower, random classes "
     "lowest. The label in every part and the exact ceiling are near one.",
@@ -860,23 +869,23 @@ lab.figure(
 )
 
 # %% [markdown]
-# Compare like with like. With one bit a part, 0.86 against 0.72. With a finer feature for a2.h1,
-# 0.96 against 0.84. Features swapped between the parts give 0.58, random classes 0.31. **The
-# account of both ends recovers far more than the published one, and the two have the same labels on
-# every string.** Not because the published one was wrong: it was about another network. Two
-# trainings may find two programs.
+# In the figure compare accounts of the same fineness. With one bit a part it is 0.86 against 0.72,
+# with a finer feature for a2.h1 0.96 against 0.84. Features swapped between the parts give 0.58,
+# random classes 0.31. **The account of both ends recovers far more than the published one, and the
+# two have the same labels on every string.** The published one was not wrong: it was about another
+# network, and another training may find another program.
 #
-# What the head adds to the horizon test is the *other* test. That, too, is a claim that could have
-# failed, and it rejects the picture of two independent detectors. But look at the third row. If
-# a2.h1 is said to know count and horizon, with endings for the other four, the score is the same:
-# where the horizon test passes, count and endings are the same thing, and elsewhere little hangs on
-# the difference. Scrubbing has rejected three accounts and cannot choose between these two.
+# So the head knows the *other* test besides the horizon test, and the two detectors are not
+# independent. But look at the third row. If a2.h1 is said to know count and horizon, with endings
+# for the other four, the score is the same: where the horizon test passes, count and endings are
+# the same thing, and elsewhere the difference hardly matters. Scrubbing has rejected three accounts
+# and cannot choose between these two.
 #
 # ## 9 · Finer grain
 #
-# A node's site need not be a whole head. It may be some directions of it, some positions, or one
-# of the three *slots* through which a head reads: queries, keys, values. A finer grain is a sharper
-# claim.
+# This section makes the claim about a2.h1 sharper, and asks where it gets its information. A node's
+# site need not be a whole head. It may be some directions of it, some positions, or one of the
+# three *slots* through which a head reads: queries, keys, values.
 #
 # **Directions.** If a2.h1 holds two results, two directions of its 28 might do. Take the difference
 # of its mean value between strings that pass and that fail, once for each test, on strings that are
@@ -890,20 +899,20 @@ means = [told[tests[:, k]].mean(0) - told[~tests[:, k]].mean(0) for k in (0, 1)]
 plane = torch.linalg.qr(torch.stack(means, 1)).Q  # [28, 2], orthonormal
 plane = plane * (plane * torch.stack(means, 1)).sum(0).sign()  # "passes" points right and up
 place = (told - told.mean(0)) @ plane
-figure, axes = plt.subplots(figsize=(6, 4))
-groups = {"balanced": (True, True), "beginnings fail only": (False, True),
-          "endings fail only": (True, False), "both fail": (False, False)}  # fmt: skip
-table = []
-looks = zip(groups.items(), "o^sx", colours, strict=True)
-for (name, want), mark, colour in looks:
+kinds_of = {"beginnings fail only": (False, True), "balanced": (True, True),
+            "endings fail only": (True, False), "both fail": (False, False)}  # fmt: skip
+groups, table = {}, []
+for name, want in kinds_of.items():
     inside = (tests == torch.tensor(want)).all(1)
-    _ = axes.plot(*place[inside][:150].T, mark, color=colour, markersize=4, alpha=0.6, label=name)
+    groups[name] = place[inside], [brackets.show(row) for row in fresh[inside][:150]]
     table.append({"strings": name, "first": place[inside, 0].mean().item(),
                   "second": place[inside, 1].mean().item()})  # fmt: skip
-_ = axes.set(xlabel="first direction", ylabel="second direction", title="a2.h1 at START")
-_ = axes.legend(fontsize=8, loc="center", bbox_to_anchor=(0.35, 0.55))
+interactive, static = plots.points(
+    groups, x="first direction of a2.h1 at START", y="second direction", most=150, decimals=2
+)
 lab.figure(
-    figure,
+    interactive,
+    fallback=static,
     alt="Values of a2.h1 in a plane. Balanced strings lie in one tight spot at the upper right. "
     "Strings whose beginnings fail lie far to the left, most of those whose endings fail below, "
     "and strings that fail both are spread over nearly all of it but the spot.",
@@ -913,13 +922,13 @@ lab.figure(
 )
 
 # %% [markdown]
-# The balanced strings sit close together in one spot. Failing beginnings lead away to the left,
-# failing endings mostly downwards, and strings that fail both lie anywhere, but hardly ever in the
-# spot. This is no table with four entries. It is something graded, and "two tests" is a summary of
-# it. Does the summary serve the rest of the network, and do these two directions carry it? The
-# claim: what lies *in* the plane tells both tests; what lies outside is unimportant and comes from
-# a random string. The engine splits the value into the two parts. Two nulls: random planes, and the
-# whole head free.
+# In the figure the balanced strings lie close together at the upper right. Strings whose beginnings
+# fail lie far to the left, those whose endings fail mostly below, and those that fail both almost
+# anywhere else. (Point at a dot for its string.) So the head does not hold four values but
+# something graded, and "two tests" is a summary of it. Is the summary enough for the rest of the
+# network, and do these two directions carry it? The claim: what lies *in* the plane tells both
+# tests; what lies outside is unimportant and comes from a random string. Two nulls: random planes,
+# and the whole head free.
 
 # %%
 
@@ -962,12 +971,11 @@ Report("Loss recovered, a2.h1 reduced to 2 of its 28 directions", rows, {"refere
        digits=2)  # fmt: skip
 
 # %% [markdown]
-# Two directions in place of 28, and nothing is lost. Random planes do no better than a head that is
-# free. So "a2.h1 tells both tests" has become "these two directions do", and the sharper claim
-# survives as well.
+# With two directions in place of 28 nothing is lost. Random planes do no better than a head that is
+# free. So the sharper claim, "these two directions tell both tests", survives as well.
 #
-# **Slots and positions.** Where does a2.h1 have it from? Leave its claimed inputs "exact" and let
-# all else that it reads be random. That asks through which door information comes, not yet what it
+# **Slots and positions.** Where does a2.h1 get it from? Leave its claimed inputs "exact" and let
+# all else that it reads be random. That asks by which way the information comes, not yet what it
 # says.
 
 # %%
@@ -999,12 +1007,12 @@ rows = [
 Report("Loss recovered, by what a2.h1 reads", rows, {"references": 500}, digits=2)
 
 # %% [markdown]
-# With one head's path claimed and all else random, 0.63 is the most that can be had, and 0.30 comes
-# for nothing. Knowing *where to look* (queries and keys) is worth nothing by itself; what is found
-# there is what counts. It comes from both halves of the string, as it should for tests that are
-# about all of it. And most of it was written by a1.h0, none that can be seen by a1.h1. The next
-# claim to write would be about a1.h0: what does it tell a2.h1, at which bracket? The tree grows by
-# one level, and the test stays the same.
+# With one head's path claimed and all else random, 0.63 is the ceiling, and claiming nothing gives
+# 0.30. Knowing *where to look* (queries and keys) adds nothing by itself; the values count. They
+# come from both halves of the string, as they should for tests that are about all of it. Most of it
+# was written by a1.h0, and nothing that can be measured by a1.h1. The next claim to write would be
+# about a1.h0: what does it tell a2.h1, at which bracket? The tree grows by one level, and the test
+# stays the same.
 
 # %%
 lab.progress()
@@ -1021,7 +1029,7 @@ lab.progress()
 # - **About all of it.** Other strings. 3,000 of them, of 24 brackets, with 47 % balanced: the
 #   numbers belong to that distribution.
 # - **About the method.** An account that explains nothing and scores 0.99. You have seen one: it is
-#   the row "label in every part". Surviving is not the same as being right.
+#   the row "label in every part".
 #
 # ## Where this comes from
 #
@@ -1032,5 +1040,5 @@ lab.progress()
 # and Potts, "Causal Abstractions of Neural Networks" (2021), swap to predict *changed* outputs,
 # which is the other half of the evidence. Nulls, ceiling, strength and marginals were added here.
 #
-# **Next.** Lesson 07 lies to you with scrubbed numbers and shows which line of the report gives
-# each lie away.
+# **Next.** Lesson 07 builds false claims that score well and shows which line of the report exposes
+# each.

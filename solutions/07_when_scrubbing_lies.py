@@ -23,9 +23,10 @@
 # %% [markdown]
 # # 07 · When scrubbing lies
 #
-# Lesson 06 gave you a number: how much of its loss a network keeps when all that a hypothesis calls
-# free is resampled. This lesson takes the number apart. You will believe false hypotheses, because
-# they score 71, 98, 100 and 133 %, and then find what gives them away. By the end you can
+# Lesson 06 gave you a number: how much of its loss a network recovers when everything that a
+# hypothesis leaves free is resampled. This lesson shows how the number misleads. You will build
+# false hypotheses that score 71, 98, 100 and 133 %, and then find what gives them away. By the end
+# you can
 #
 # - build false hypotheses that score well, and name the line of the report that exposes each;
 # - place a score between its best null and its ceiling, instead of between 0 and 1;
@@ -44,6 +45,7 @@ import matplotlib.pyplot as plt
 import torch
 from torch import Tensor
 
+from utils import plots
 from utils.challenges.brackets import (
     BEGINNINGS_PARTS,
     ENDINGS_PARTS,
@@ -100,11 +102,12 @@ def light(claim: Hypothesis, strings=small) -> float:
 # %% [markdown]
 # ## 1 · What the number can say
 #
-# The network is the bracket checker: strings of 24 brackets, and the answer "balanced" or not is
-# read off at the START token. It checks the string from both ends. No beginning may hold more
-# closes than opens (`horizon_test`), no ending more opens than closes (`endings_test`). Head 2.1
-# brings the first result; heads 2.0, 0.1, 1.0 and the first layer's multi-layer perceptron (MLP),
-# `m0`, bring the second. Here is that account, the best one we have, with its report.
+# This section recalls the network and the best account of it, and says what a score can mean. The
+# network is the bracket checker: strings of 24 brackets, and the answer "balanced" or not is read
+# off at the START token. It checks the string from both ends. No beginning may hold more closes
+# than opens (`horizon_test`), no ending more opens than closes (`endings_test`). Head 2.1 brings
+# the first result; heads 2.0, 0.1, 1.0 and the first layer's multi-layer perceptron (MLP), `m0`,
+# bring the second. Here is that account, the best one we have, with its report.
 
 # %%
 right = test(both_ends_refined())
@@ -112,24 +115,25 @@ print(text_tree(both_ends_refined()))
 right
 
 # %% [markdown]
-# Scrubbing works like this: the hypothesis says which swaps should not matter, and the computer
-# makes them all. A *prediction* comes out, "the loss stays", and it is an aggressive one. If it
-# fails, the hypothesis is refuted. If it holds, then the hypothesis has made a true prediction, and
-# false hypotheses make true predictions all the time. So scrubbing rejects; it never confirms.
+# In scrubbing, a hypothesis says which swaps should not matter, and the computer makes them all.
+# The *prediction* is "the loss stays", and it is a bold one. If it fails, the hypothesis is
+# refuted. If it holds, the hypothesis has made a true prediction, as false hypotheses often do. So
+# scrubbing rejects; it never confirms.
 #
-# That is an old remark about science, and useless until you know *which* false hypotheses survive.
-# So we build them. A word on bookkeeping: every lie gets a score, and the one line of the report
-# that objects to it. At the end they stand in a table, the right account beside them.
+# That helps you only if you know *which* false hypotheses survive. So you build them. Each gets a
+# score, and the one line of the report that objects to it; section 9 puts all of them in a table
+# beside the right account.
 #
 # ## 2 · A hypothesis that says nothing
 #
-# The report above has an odd line: `recovered, label only` is *higher* than the account itself. See
-# what that means by making it a hypothesis of its own.
+# Here you find out how well a hypothesis scores that explains nothing. In the report above one line
+# is odd: `recovered, label only` is *higher* than the account itself. Make that a hypothesis of its
+# own.
 #
 # ### Exercise 7.1: the emptiest hypothesis
 #
-# Write a hypothesis that says nothing about how the network works and recovers more than 0.97. Its
-# parts may be told whether the string is balanced, and nothing else; no part may be "exact", and
+# Write a hypothesis that says nothing about how the network works and recovers more than 0.97. Each
+# part tells whether the string is balanced, and nothing else; no part may be "exact", and
 # unimportant inputs are "shared".
 
 
@@ -178,27 +182,27 @@ empty = lab.use("7.1", lambda s: read_off(test(vacuous(s))), sites)
 beside({"empty": empty, "both ends": read_off(right)})
 
 # %% [markdown]
-# "Every part computes the answer" beats the right account, though nobody would say that a head of
-# the first layer has worked out the answer. Why? It gives nine parts nine different strings with
-# the same label. For a balanced string all nine donors pass both tests, and everything is
-# consistent. For an unbalanced one the donors disagree about *why* they fail; but the answer
-# becomes "balanced" only if every part that matters happens to have drawn a donor that passes its
-# own test, and the last MLP, which has seen everything, drew a failing string anyway.
+# "Every part computes the answer" beats the right account, though no head of the first layer can
+# have worked out the answer. Why? It gives nine parts nine different strings with the same label.
+# For a balanced string all nine donors pass both tests, and everything is consistent. For an
+# unbalanced one the donors disagree about *why* they fail; but the answer becomes "balanced" only
+# if every part that matters happens to have drawn a donor that passes its own test, and the last
+# MLP, which has seen everything, drew a failing string anyway.
 #
-# Which line gives it away? `recovered, label only` does, in a way: it replaces every feature by the
-# label, so for this hypothesis it *is* the score. Such a hypothesis adds nothing to the label. But
-# look at the right account: its label-only null is above it, too. So the line cannot convict the
-# one and acquit the other. What it says is a warning: **on this network, keeping the loss does not
-# single out a mechanism**. Nor do the bits help; both accounts let about one or two bits through.
-# We come back to this in section 7, with another kind of swap.
+# Which line gives it away? `recovered, label only` replaces every feature by the label, so for this
+# hypothesis it *is* the score: the hypothesis adds nothing to the label. But the label-only null of
+# the right account is above its score, too, so the line does not separate the two. It is a warning:
+# **on this network, keeping the loss does not single out a mechanism**. Nor do the bits help; both
+# accounts let about one or two bits through. Section 7 separates them, with another kind of swap.
 #
 # ## 3 · Where is zero?
 #
-# Next, a hypothesis that is plainly wrong: the features swapped. The head of the beginnings is said
-# to bring the endings, and the parts of the endings the beginnings. Beside it the published account
-# of another network of this kind, a count test and a horizon test; its labels are the same on every
-# string, and this network does not run it. For fairness also the *simple* account of both ends, in
-# which head 2.1 is told the beginnings and no more, so that all three hand out one bit a part.
+# In this section you find out what score a plainly wrong hypothesis gets, and where to put the
+# zero. In the first one the features are swapped: head 2.1 is said to bring the endings, and the
+# other parts the beginnings. Beside it stands the published account of another network of this
+# kind, a count test and a horizon test; its labels are the same on every string, and this network
+# does not run it. For a fair comparison there is also the *simple* account of both ends, in which
+# head 2.1 is told the beginnings and no more, so that all three use one bit a part.
 
 # %%
 swapped, published = test(swapped_features()), test(published_account())
@@ -207,11 +211,11 @@ columns = {"swapped": swapped, "count": published, "simple": simple, "both ends"
 beside({name: read_off(report) for name, report in columns.items()})
 
 # %% [markdown]
-# Fifty-six per cent for having it backwards. The trouble is the zero. At 0 % the output comes from
-# a random string; but a wrong feature that is correlated with the right ones, and every feature
-# that has to do with the label is, carries part of the answer. Two lines help. `recovered, random
-# classes` gives the parts classes of the same sizes that mean nothing; it is the floor of this
-# hypothesis. `named parts exact` swaps nothing that is claimed; it is the ceiling.
+# Swapped features recover 56 %. The zero of the scale is the reason. At 0 % the output comes from a
+# random string; but any feature that is correlated with the label carries part of the answer. Two
+# lines help. `recovered, random classes` gives the parts classes of the same sizes that mean
+# nothing; it is the floor of this hypothesis. `named parts exact` swaps nothing that is claimed; it
+# is the ceiling.
 #
 # ### Exercise 7.2: place a score
 #
@@ -238,14 +242,13 @@ for name, report in columns.items():
     print(f"{name:<18}{score:>10.2f}{floor:>8.2f}{top:>9.2f}{places[name]:>8.2f}")
 
 # %% [markdown]
-# The label is not among these nulls, on purpose. Random classes are worth nothing, so they make a
-# floor. The label is worth a lot and explains nothing; as a floor it would put every account here
-# below zero, the right one included.
+# The label is not among these nulls, on purpose. Random classes carry no information, so they make
+# a floor. The label carries the whole answer and explains nothing; as a floor it would put every
+# account here below zero, the right one included.
 #
-# A better floor does not make the wrong account go away. Swapped features still sit at .38. What
-# rejects them is a *rival*: the simple account has the same parts and as many bits, and other
-# features lift it far above. A scrubbing score is for comparing hypotheses about the same parts on
-# the same data. On the same data, mind:
+# Even from a better floor, swapped features are at .38. What rejects them is a *rival*: the simple
+# account has the same parts and as many bits, and scores far higher. A scrubbing score is for
+# comparing hypotheses about the same parts on the same data. Why the same data?
 
 # %%
 shares, curves = (0.15, 0.26, 0.46, 0.70), {}
@@ -257,10 +260,10 @@ for share in shares:
         curves.setdefault(f"baseline loss, {claim.name}", []).append(report["loss, baseline"].value)
 
 figure, axis = plt.subplots(figsize=(7, 3.6))
-looks = (("#0072B2", "o-"), ("#D55E00", "s--"), ("#009E73", "^:"))
+looks = ((plots.BLUE, "o-"), (plots.VERMILION, "s--"), (plots.GREEN, "^:"))
 for claim, (colour, style) in zip(list(curves)[::2], looks, strict=True):
     _ = axis.plot(shares, curves[claim], style, color=colour)
-    _ = axis.annotate(claim, (0.71, curves[claim][-1] - 0.01), color=colour)
+    _ = axis.annotate(claim, (0.72, curves[claim][-1] - 0.01), color=colour)
 _ = axis.set(xlabel="share of balanced strings in the data", ylabel="loss recovered",
              xlim=(0.1, 0.95), ylim=(0, 1.05))  # fmt: skip
 figure.tight_layout()
@@ -277,16 +280,17 @@ lab.figure(
 )
 
 # %% [markdown]
-# The network is the same in all columns, and so are the claims. Only the mix of strings changes,
-# and with it the baseline, and the count account goes from .5 to .8. If you were free to choose the
-# data after the hypothesis, you could sell it either way. The lines that give this away are `loss,
-# baseline` and the strata. Two scores from two data sets are two different units.
+# Follow each line from left to right: network and claim stay the same, only the mix of strings
+# changes, and with it the baseline. The count account goes from .5 to .8. If you could choose the
+# data after the hypothesis, you could make it look good or bad. The lines that give this away are
+# `loss, baseline` and the strata. Scores from two data sets are in two different units.
 #
 # ## 4 · Nothing was swapped
 #
-# A swap within a class needs a second member. What if the feature is so fine that there is none?
-# The report shows, for every node, `alone`, the share of inputs that have their class to
-# themselves, and `moved`, the share of draws that were another input than the parent's own.
+# Here you find out what happens when there is nothing to swap. A swap within a class needs a second
+# member. What if the feature is so fine that there is none? The report shows, for every node,
+# `alone`, the share of inputs that have their class to themselves, and `moved`, the share of draws
+# that were another input than the parent's own.
 #
 # ### Exercise 7.3: strength from class names
 #
@@ -324,12 +328,12 @@ for k in sizes:
 
 figure, axis = plt.subplots(figsize=(7, 3.6))
 x = [row["moved"] for row in table]
-_ = axis.plot(x, [row["recovered"] for row in table], "o-", color="#0072B2")
-_ = axis.plot(x, [row["random classes"] for row in table], "s--", color="#D55E00")
-_ = axis.axhline(right.recovered.value, color="#555555", linewidth=1)
-_ = axis.annotate("the right account", (1.0, right.recovered.value - 0.07), color="#555555")
-_ = axis.annotate("nonsense", (0.62, 0.68), color="#0072B2")
-_ = axis.annotate("random classes of the same sizes", (0.45, 0.5), color="#D55E00")
+_ = axis.plot(x, [row["recovered"] for row in table], "o-", color=plots.BLUE)
+_ = axis.plot(x, [row["random classes"] for row in table], "s--", color=plots.VERMILION)
+_ = axis.axhline(right.recovered.value, color=plots.GREY, linewidth=1)
+_ = axis.annotate("the right account", (1.0, right.recovered.value - 0.07), color=plots.GREY)
+_ = axis.annotate("nonsense", (0.62, 0.68), color=plots.BLUE)
+_ = axis.annotate("random classes of the same sizes", (0.45, 0.5), color=plots.VERMILION)
 _ = axis.set(xlabel="moved: share of draws that are another string", ylabel="loss recovered",
              xlim=(1.05, -0.05), ylim=(0, 1.05))  # fmt: skip
 figure.tight_layout()
@@ -343,15 +347,15 @@ lab.figure(
 nonsense_30k = table[3]
 
 # %% [markdown]
-# Nonsense reaches .97, and in the end it passes the right account, merely because a string is not
-# swapped with itself. `alone` and `moved` say so. The random classes say so too: the null runs
-# along with the claim, since it has the same class sizes. A score that its own null reaches says
-# nothing.
+# In the figure, go from left to right, from many swaps to few. Nonsense climbs to .97 and at last
+# passes the right account, only because most strings are "swapped" with themselves. `alone` and
+# `moved` show it. So do the random classes: the dashed null follows the claim, since it has the
+# same class sizes. A score that its own null reaches says nothing.
 #
-# The same disease has a second form. What a node reads *beside* its claims is unimportant, and
-# `unimportant=` says what happens to it. Here is the claim "the parts of the endings test count
-# opens, and the output reads nothing else", under the three settings; and under it, for
-# completeness, the hypothesis without any node.
+# Swaps can also be missing outside the claims. What a node reads *beside* its claims is
+# unimportant, and `unimportant=` says what happens to it. Here is the claim "the parts of the
+# endings test count opens, and the output reads nothing else", under the three settings; and below
+# it the hypothesis without any node.
 
 # %%
 policies = {}
@@ -363,16 +367,17 @@ print("no claim at all, unimportant inputs exact   ",
       test(Hypothesis((), "exact"), nulls=0).recovered.text(2))  # fmt: skip
 
 # %% [markdown]
-# From .22 to .98 by one word. With "exact" the rest of the network is left alone and has the whole
-# string; the claim that it does not matter is never tested. Path ablation of this kind is a
-# legitimate experiment, but its number is not comparable with the others, and the line
-# `unimportant inputs` of the protocol is the only place where you see which one you were shown.
+# One word takes the score from .22 to .98. With "exact" the rest of the network is left alone and
+# has the whole string; the claim that it does not matter is never tested. Path ablation of this
+# kind is a legitimate experiment, but its number is not comparable with the others, and only the
+# line `unimportant inputs` of the protocol tells you which one you see.
 #
 # ## 5 · What a mean hides
 #
-# Somebody tells you: "the endings do not matter. I resampled all four parts at random, and the
-# network keeps nine tenths of its loss on my 3,000 strings." The claim is `a2.h1` tells the horizon
-# test, the other four are "any".
+# In this section you find two things that a mean can hide: kinds of strings, and parts that stand
+# in for each other. Suppose somebody tells you: "The endings do not matter. I resampled all four
+# parts at random, and the network recovers nine tenths of its loss on my 3,000 strings." The claim
+# is that `a2.h1` tells the horizon test; the other four are "any".
 #
 # ### Exercise 7.4: the worst stratum
 #
@@ -416,13 +421,12 @@ for row in one_sided.strata_table():
 
 # %% [markdown]
 # Among the 3,000 strings there are 40 whose endings alone fail. On those the claim does no better
-# than an output taken from a random string; they are too few to move the mean. Whoever picked the
-# strings wrote the result. The strata line exposes it, if you ask for the right strata, and nobody
-# can ask for strata they have not thought of.
+# than an output taken from a random string; they are too few to move the mean. The choice of
+# strings made the result. The strata expose it, but only if you thought of the right ones.
 #
-# A mean over inputs hides strings; a node taken one at a time hides *company*. Take each of the
-# endings parts away alone, everything else exact, and then together (head 1.1 is no such part, and
-# stands here as a control):
+# Testing one node at a time hides parts that *stand in* for each other. Take each of the endings
+# parts away alone, everything else exact, and then together (head 1.1 is no such part, and serves
+# as a control):
 
 
 # %%
@@ -438,17 +442,18 @@ for gone in (*singles, ("m0", "a1.h0"), ("m0", "a1.h1"), ENDINGS_PARTS):
     print(f"any: {' '.join(gone):<24} loses {100 * lost:5.1f} %")
 
 # %% [markdown]
-# Head 1.0 is worth a fraction of a per cent, so leave it out of the circuit? Once `m0` is gone, the
-# same head is worth several times as much, and the control is not. Lesson 01 showed you the same
-# with ablations. In a report, the marginals ("exact" and "any" for each node) change one node at a
-# time and cannot show it; only taking nodes away together can.
+# Taken away alone, head 1.0 costs a fraction of a per cent. Once `m0` is gone, the same head costs
+# several times as much, and the control does not. Lesson 01 showed you the same with ablations. In
+# a report, the marginals ("exact" and "any" for each node) change one node at a time and cannot
+# show it; you must take nodes away together.
 #
 # ## 6 · Toys: scores you can compute
 #
-# The remaining lies are cleaner on toys of two parts, small enough that every swap can be counted.
-# Three independent signs x0, x1, x2 are the input. The model is `a x0 + b x1`, its first part
-# computing `a x0` and its second `b x1`. The label is `a x0 + c x1`, the loss is the squared error.
-# The claim: the first part tells x0, and *x1 does not matter*.
+# In this section you work out scores on paper, and find false claims that score 100 % and more.
+# Toys of two parts are small enough that every swap can be counted. Three independent signs x0, x1,
+# x2 are the input. The model is `a x0 + b x1`, its first part computing `a x0` and its second `b
+# x1`. The label is `a x0 + c x1`, the loss is the squared error. The claim: the first part tells
+# x0, and *x1 does not matter*.
 #
 # ### Exercise 7.5: the score on paper
 #
@@ -515,14 +520,14 @@ for name, c in (("2 x0 + x1", 1.0), ("2 x0", 0.0), ("2 x0 - x1", -1.0)):
     print(f"{name:<14}{paper:>10.3f}{found:>12.3f}")
 
 # %% [markdown]
-# The formula boils down to a² / (a² + bc), and it is worth a minute. The model is the same in all
-# three rows, 2 x0 + x1, and so is the false claim that x1 does not matter. What differs is only the
-# *label*. If the label needs x1 as the model has it (c = b), the claim loses 20 %. If the label
-# does not need x1, the claim recovers 100 %, although half of all outputs change. If the label has
-# x1 with the other sign, scrubbing removes a mistake of the model: 133 %. Scores over 100 % mean
-# that the hypothesis describes a better network than the one you have.
+# The formula simplifies to a² / (a² + bc). The model is the same in all three rows, 2 x0 + x1, and
+# so is the false claim that x1 does not matter. Only the *label* differs. If the label needs x1 as
+# the model has it (c = b), the claim loses 20 %. If the label does not need x1, the claim recovers
+# 100 %, although half of all outputs change. If the label has x1 with the other sign, scrubbing
+# removes a mistake of the model: 133 %. Scores over 100 % mean that the hypothesis describes a
+# better network than the one you have.
 #
-# So a score may be 100 % for a false claim, and can be made so on purpose:
+# You can also choose a label for which a false claim scores exactly 100 %:
 #
 # ### Exercise 7.6: a label that cancels
 #
@@ -563,14 +568,14 @@ for name, report in reports.items():
           f"{report[off].value:>30.1f}")  # fmt: skip
 
 # %% [markdown]
-# Four labels, one model, one false claim, and the last column is the same in all rows: the scrubbed
-# output is off by 1.0 on average. **The loss is about the label. Agreement is about the model.** A
-# mechanism is a claim about the model, so agreement belongs beside every score; in classification
-# it is `agreement with the model`, the share of outputs whose class stays. The `|change|` column is
-# the median change of loss of a single input, which the report gives in a note. It catches what
-# cancels between inputs, and it misses the second row, where every loss stays as it was.
+# The last column is the same in all rows: the scrubbed output is off by 1.0 on average, whatever
+# the label. **The loss is about the label. Agreement is about the model.** A mechanism is a claim
+# about the model, so agreement belongs beside every score; in classification it is `agreement with
+# the model`, the share of outputs whose class stays. The `|change|` column is the median change of
+# loss of a single input, which the report gives in a note. It catches what cancels between inputs,
+# and it misses the second row, where every loss stays as it was.
 #
-# Now some short ones that no line of the report catches.
+# Next come some false claims that no line of the report catches.
 
 # %%
 pair = x[:4, 1:]  # all four rows of two signs
@@ -638,32 +643,31 @@ print(f"   split: S tells x0 + x1, |x0 + x1|, x0 alone        "
       f"{splits[0]:.2f}  {splits[1]:.2f}  {splits[2]:.2f}")  # fmt: skip
 
 # %% [markdown]
-# In turn:
+# The printed lines, from the top:
 #
 # - **Tiny.** A false claim costs its size, squared. You cannot reject what is smaller than your
-#   error bars, and you should not want to; but "x1 is not used" is still false.
+#   error bars; but "x1 is not used" is still false.
 # - **Correlated data.** If x1 always equals x0, then "tells x0" and "tells x1" are one feature, and
-#   a part that is not even named is half vouched for by its twin: naming one of two equal parts
-#   recovers 75 %, not 50 %. Only other data can tell.
-# - **Together.** In the fourth row x2 passes through both parts and cancels. Drawn apart, the parts
-#   disagree about x2, and the score is .5: the claim that they carry x0 and x1 *only* is refuted.
-#   Drawn together they agree about everything, and the score is 1. Is `together` a cheat, then? The
-#   fifth row is the same with a common sign that has no meaning: apart 0, together 1, and there you
-#   would rather believe the 1. Drawing together claims less: the *pair* tells x0 and x1. Neither is
-#   wrong. But the table of the report does not show the word; only the drawn tree does.
+#   naming one of two equal parts recovers 75 %, not 50 %, because the other one's input is
+#   correlated. Only other data can tell.
+# - **Together.** In the fourth line x2 passes through both parts and cancels. Drawn apart, the
+#   parts disagree about x2, and the score is .5: the claim that they carry x0 and x1 *only* is
+#   refuted. Drawn together they agree about everything, and the score is 1. Is `together` a cheat,
+#   then? The fifth line is the same with a common sign that has no meaning: apart 0, together 1,
+#   and there you would rather believe the 1. Drawing together claims less: the *pair* tells x0 and
+#   x1. Both are legitimate. But the table of the report does not show the word; only the drawn tree
+#   does.
 # - **Inside a node.** "Q tells x0 x1" is right however Q gets it. A node is verified only up to
-#   *equality of its outputs*: two programs with the same input and output are one hypothesis, and
-#   whoever writes the story beside the node may write either. Splitting the node separates stories
-#   (S tells x0 alone: 0), but S tells the sum and S tells its absolute value still tie, since Q
-#   does not care. You have met this before: labels could not tell "count and horizon" from "both
-#   ends", and splitting the output into parts could.
+#   *equality of its outputs*: two programs with the same input and output are one hypothesis.
+#   Splitting the node separates them (S tells x0 alone: 0), but S tells the sum and S tells its
+#   absolute value still tie, since Q uses only the square. You have met this before: labels could
+#   not tell "count and horizon" from "both ends", and splitting the output into parts could.
 #
 # ## 7 · Swaps that should break it
 #
-# All swaps so far *should not matter*, each by the lights of its own hypothesis. What a hypothesis
-# that says nothing cannot survive is a swap chosen by somebody else: within a class for the empty
-# account, *between* classes for one that says something, so that one predicts the old answer and
-# the other a new one. So find such a swap.
+# Here you reject the empty account of section 2. All swaps so far *should not matter*, according to
+# the hypothesis that was tested. Now find a swap that the empty account says should not matter, and
+# the account of both ends says must change the answer.
 #
 # Take a string that fails only at its beginnings. Its donor fails only at its endings. Both are
 # unbalanced. Swap head 2.1. The empty account says that head 2.1 carries the label, the label is
@@ -693,8 +697,7 @@ def other_failure(tests: Tensor, column: int, generator: torch.Generator) -> tup
 lab.check("7.7", other_failure)
 
 # %% [markdown]
-# Before you run it: in more than 70 % of these swaps the network will say "balanced". How probable
-# is that, in your view?
+# How probable is it that the network says "balanced" in more than 70 % of these swaps?
 
 # %%
 ### BEGIN SOLUTION
@@ -753,22 +756,23 @@ print(f"says 'balanced' in {crossed:.2f} of all such swaps")
 lab.outcome("7.P", crossed > 0.7)
 
 # %% [markdown]
-# I said 0.85 and was wrong. Read the table with both accounts in mind. The empty account predicted
-# 0, and the controls are 0: swapping the same parts between strings with the *same* failure changes
-# no answer, nor does swapping idle parts. But with the other failure about half of the swaps make
-# the network call a string balanced when neither it nor its donor is. The empty account is dead.
-# Its scrubbing score never noticed. Swaps like these are among those it permits, and scrubbing made
-# them; but it redrew all other parts from failing strings at the same time, and averaged.
+# I was too sure of the account of both ends. The empty account predicted 0, and the controls are 0:
+# swapping the same parts between strings with the *same* failure changes no answer, nor does
+# swapping idle parts. But with the other failure about half of the swaps make the network call a
+# string balanced when neither it nor its donor is. That refutes the empty account. Its scrubbing
+# score did not show it: scrubbing makes such swaps, too, but it redraws all other parts from
+# failing strings at the same time, and averages.
 #
 # The account of both ends predicted 1, and it is not 1. So "head 2.1 tells the beginnings" is too
 # simple. The *refined* account says that head 2.1 knows the endings too: in either kind of swap it
-# ends up saying "beginnings good, endings bad" beside parts that say "endings good", and what the
-# network makes of that contradiction the account does not say. That is a real gap in the best
-# account we have, and a score of .96 gave no hint of it.
+# ends up saying "beginnings good, endings bad" beside parts that say "endings good", and the
+# account does not say what the network makes of that contradiction. This is a gap in the best
+# account we have, and its score of .96 gave no hint of it.
 #
 # ## 8 · What the relatives say
 #
-# Scrubbing has relatives, and each asks another question of the same nine parts:
+# Here you compare scrubbing with related methods, each of which asks another question about the
+# same nine parts:
 #
 # - **resampling alone**: the part takes a random string's value, all later parts react; how much
 #   does the loss rise?
@@ -851,21 +855,19 @@ groups = {"four endings parts": ENDINGS_PARTS, "three idle parts": IDLE_PARTS}
 for name, members in groups.items():
     print(f"{name}: endings follow in {follows(members, 1):.2f} of the swaps")
 print(f"the circuit {[n for n in circuit if circuit[n] == 'exact']} with m2 recovers {now:.2f}")
-figure, axes = plt.subplots(1, 2, figsize=(10, 3.6), sharey=True)
-height = torch.arange(len(parts)).double()
-for axis, (one, two), title in zip(
-    axes,
-    (("resampled alone", "direct path"), ("beginnings follow", "endings follow")),
-    ("size of the effect", "share of swaps followed"),
-    strict=True,
-):
-    _ = axis.barh(height - 0.2, [abs(r[one]) for r in relatives], 0.4, color="#0072B2", label=one)
-    _ = axis.barh(height + 0.2, [abs(r[two]) for r in relatives], 0.4, color="#E69F00", label=two)
-    _ = axis.set(title=title)
-    _ = axis.legend(frameon=False)
-axes[0].invert_yaxis()
-_ = axes[0].set_yticks(height.tolist(), parts)
-_ = axes[0].set_xlabel("nats, and units of logit difference")
+figure, axes = plt.subplots(2, 2, figsize=(8, 6.4), sharey=True)
+panels = (
+    ("resampled alone", "loss (nats)"),
+    ("direct path", "fall of the logit difference"),
+    ("beginnings follow", "share of swaps followed"),
+    ("endings follow", "share of swaps followed"),
+)
+for axis, (name, unit) in zip(axes.flat, panels, strict=True):
+    _ = axis.barh(parts, [abs(r[name]) for r in relatives], 0.6, color=plots.BLUE)
+    _ = axis.set(title=name, xlabel=unit)
+    if "follow" in name:
+        _ = axis.set_xlim(0, 1)
+axes[0, 0].invert_yaxis()
 figure.tight_layout()
 lab.figure(
     figure,
@@ -876,28 +878,28 @@ lab.figure(
 )
 
 # %% [markdown]
-# Open the table. They do not contradict each other; they answer different questions. Resampling
-# alone calls head 0.0 important, and the direct path says it says nothing to the output: what it
-# does, it does through others, such as `m0`. Interchange names head 2.1 and the last MLP for the
-# beginnings, and *no single head* for the endings, whose four parts follow only together. Circuit
-# discovery keeps three parts and leaves out heads 0.1 and 1.0, whose work the others cover; another
-# threshold or another order would leave a different set. And its score is nothing new: a circuit is
-# a hypothesis in which every feature is "exact", that is, our ceiling row. **A circuit says where.
-# It cannot say what**, and no lie of sections 2 and 3 would trouble it.
+# Compare the panels row by row; the table has the same numbers and more. In the first panel head
+# 0.0 matters, in the second it has no direct effect: it works through others, such as `m0`. By
+# interchange, in the lower panels, head 2.1 and the last MLP carry the beginnings, and *no single
+# head* the endings, whose four parts follow only together. Circuit discovery keeps three parts and
+# leaves out heads 0.1 and 1.0, whose work the others cover; another threshold or another order
+# would leave a different set. A circuit is a hypothesis in which every feature is "exact", so its
+# score is our ceiling row. **A circuit says where, not what**, and could not tell the false
+# accounts of sections 2 and 3 from the right one.
 #
-# Only scrubbing and interchange speak of features. Scrubbing says that head 2.1 told the beginnings
-# alone keeps .89 of the loss, and told the endings alone .67; for head 2.0 it is .84 and .95, and
-# .84 is no better than telling it nothing. (Shares are over some 250 swaps, so take ±.06.) Each
-# covers the other's blind side.
-# Interchange makes one swap and predicts a *changed* output; scrubbing makes all swaps that should
-# change nothing.
+# Only scrubbing and interchange test features. By scrubbing, head 2.1 told the beginnings alone
+# keeps .89 of the loss, and told the endings alone .67; for head 2.0 it is .84 and .95, and .84 is
+# no better than telling it nothing. (Shares are over some 250 swaps, so take ±.06.) Interchange
+# makes one swap and predicts a *changed* output; scrubbing makes all swaps that should change
+# nothing. You need both.
 #
 # ## 9 · The ledger
 #
 # ### Exercise 7.8: seven reports
 #
-# `lab.data.anonymous(...)` gives seven reports without the names of their hypotheses, five on the
-# checker, two on toys. For each, go through this list from the top and name the first line that
+# In this last section you convict false hypotheses by their reports alone, and count those that get
+# away. `lab.data.anonymous(...)` gives seven reports without the names of their hypotheses, five on
+# the checker, two on toys. For each, go through this list from the top and name the first line that
 # objects:
 #
 # 1. `"unimportant inputs"`: not "shared", so what is not claimed was left alone
@@ -930,11 +932,12 @@ verdicts = {
 lab.check("7.8", verdicts)
 
 # %% [markdown]
-# Two reports pass. One is the account of both ends. The other is the emptiest hypothesis, told to
-# the same five parts. On these lines the empty one looks better.
+# Two reports pass. One is the account of both ends. The other is the empty hypothesis of section 2
+# for the same five parts, and on these lines it looks better.
 #
-# Here is everything in one table: the lie, its score, the line, what the line says of the lie, and
-# what it says of the right account (on toys: of the true claim about the same toy).
+# The figure and the table collect all fourteen false claims ("lies"): score, line, what the line
+# says of the lie, and what it says of the right account (on toys: of the true claim about the same
+# toy).
 
 # %% tags=["hide-input"]
 true_claim = told(column(0), column(1))
@@ -986,16 +989,17 @@ ledger = [
 hidden_ones = [row[2].startswith("no line") for row in ledger]
 figure, axis = plt.subplots(figsize=(9, 4.6))
 for i, (_, score, *_) in enumerate(ledger):
-    colour, marker = ("#D55E00", "s") if hidden_ones[i] else ("#0072B2", "o")
+    colour, marker = (plots.VERMILION, "s") if hidden_ones[i] else (plots.BLUE, "o")
     _ = axis.plot([0, score], [i, i], color="#CCCCCC", zorder=1)
     _ = axis.scatter([score], [i], color=colour, marker=marker, zorder=2)
-_ = axis.axvline(right.recovered.value, color="#555555", linewidth=1)
-_ = axis.annotate("right account", (right.recovered.value, -1.2), ha="center", color="#555555",
+_ = axis.axvline(right.recovered.value, color=plots.GREY, linewidth=1)
+_ = axis.annotate("right account", (right.recovered.value, -1.2), ha="center", color=plots.GREY,
                   annotation_clip=False)  # fmt: skip
 _ = axis.set_yticks(range(len(ledger)), [row[0] for row in ledger])
 axis.invert_yaxis()
-_ = axis.set(xlabel="loss recovered (circle: a line of the report objects; square: none does)",
-             xlim=(0, 1.4))  # fmt: skip
+_ = axis.annotate("a line objects", (0.6, 1), color=plots.BLUE, va="center")
+_ = axis.annotate("no line of the report objects", (1.03, 0), color=plots.VERMILION, va="center")
+_ = axis.set(xlabel="loss recovered", xlim=(0, 1.5))
 figure.tight_layout()
 for name, score, *rest in (("lie", "score", "line", "of the lie", "of the right account"), *ledger):
     score = score if isinstance(score, str) else f"{score:.2f}"
@@ -1015,15 +1019,15 @@ print(f"{len(ledger)} lies, {sum(row[1] > right.recovered.value for row in ledge
       f"above the right account, {sum(hidden_ones)} are exposed by no line")  # fmt: skip
 
 # %% [markdown]
-# So the report is worth having: most lies trip over a line. And six do not. Each of those fell to
-# *another experiment*, except the tiny one, which fell to nothing: a swap between failures, a joint
-# removal, other data, drawing apart, splitting a node. There is no line that could be added to make
-# a report complete, because a report describes one set of swaps, and a false hypothesis can be
-# right about one set.
+# In the figure most of the lies score above the right account, the grey line. A line of the report
+# exposes eight of them, the circles. Of the six squares, five took *another experiment*: a swap
+# between failures, a joint removal, other data, drawing apart, splitting a node. Nothing exposed
+# the tiny one. No added line would make a report complete, because a report describes one set of
+# swaps, and a false hypothesis can be right about one set.
 #
-# What follows for your own work is short. Write down the swaps *before* you choose the data. Print
-# the choices that move the score. Give a claim a rival about the same parts. Ask of every claim:
-# which swap should break it? If you find none, it says nothing.
+# For your own work: write down the swaps *before* you choose the data. Print the choices that move
+# the score. Give a claim a rival about the same parts. Ask of every claim which swap should break
+# it; if you find none, it says nothing.
 
 # %%
 lab.progress()
@@ -1031,15 +1035,14 @@ lab.progress()
 # %% [markdown]
 # ## What would change your mind
 #
-# - **About the empty account being dead.** If the same-failure control had also produced
+# - **About the empty account being refuted.** If the same-failure control had also produced
 #   "balanced", the swaps would merely be damage. It produced none.
 # - **About the account of both ends.** The swaps between failures say "balanced" in about half of
-#   the cases. An account that predicts *which* ones would be better than ours, and could make
-#   ours look as poor as the count account does now.
+#   the cases. An account that predicts *which* ones would be better than ours.
 # - **About head 1.0.** Its worth appears when `m0` is gone. On strings where `m0` is never misled
 #   it could be nil.
-# - **About the six that no line exposes.** A line that separates, say, drawn-together from
-#   drawn-apart claims could be added to the report tomorrow. The count is of this report.
+# - **About the six that no line exposes.** The count is of this report; a line that separates, say,
+#   drawn-together from drawn-apart claims would change it.
 # - **About placing scores.** The floor was random classes of equal sizes. A cleverer null, such as
 #   features with the same correlation with the label, would sit higher.
 #

@@ -80,3 +80,64 @@ def test_maps_shows_the_same_numbers_twice():
     assert [trace.showscale for trace in interactive.data] == [True, False]
     assert [axis.get_title() for axis in static.axes[:2]] == ["one", "two"]
     assert static.axes[1].get_xlabel() == interactive.layout.xaxis2.title.text == "place"
+
+
+def test_points_shows_every_group_twice_by_its_name():
+    groups = {
+        name: (torch.tensor([[n, 2.04 * n]]), [f"note {n}"]) for n, name in enumerate("abcde")
+    }
+    interactive, static = plots.points(groups, x="east (m)", y="north (m)")
+    lines = static.axes[0].lines
+    for trace, line, (name, (place, notes)) in zip(
+        interactive.data, lines, groups.items(), strict=True
+    ):
+        assert trace.name == line.get_label() == name
+        assert list(trace.text) == notes
+        assert [trace.x[0], trace.y[0]] == pytest.approx(place.round(decimals=1)[0].tolist())
+        assert line.get_xydata().tolist() == [[trace.x[0], trace.y[0]]]
+    assert len({(line.get_marker(), line.get_color()) for line in lines}) == 5
+    assert static.axes[0].get_ylabel() == interactive.layout.yaxis.title.text == "north (m)"
+
+
+def test_rings_shows_one_plane_at_a_time_and_all_of_them_in_the_still():
+    square = torch.tensor([[1.0, 0], [0, 1], [-1, 0], [0, -1], [0.5, 0.5], [0.123, 0]])
+    crowded = torch.cat([square[:1], square[:1] + 0.01, square[2:]])
+    planes = {"one": square, "two": crowded}
+    interactive, static = plots.rings(planes)
+    assert [trace.visible for trace in interactive.data] == [True, False]
+    (menu,) = interactive.layout.updatemenus
+    assert [button.label for button in menu.buttons] == list(planes)
+    assert menu.buttons[1].args[0]["visible"] == [False, True]
+    for trace, axis, points in zip(interactive.data, static.axes, planes.values(), strict=False):
+        wanted = points.double().round(decimals=2).T.tolist()
+        assert [list(trace.x), list(trace.y)] == wanted
+        assert axis.lines[0].get_xydata().T.tolist() == wanted
+        assert list(trace.customdata) == list(range(6))
+        names = ["0", "1", "2", "3"] if points is square else ["0", "2", "3"]
+        assert [text.get_text() for text in axis.texts] == names
+        assert [text for text in trace.text if text] == names
+
+
+def test_attention_shows_the_same_shares_twice_with_the_token_and_its_place():
+    patterns = {name: torch.rand(3, 3).tril() for name in ("head 0", "head 1", "head 2")}
+    interactive, static = plots.attention(patterns, ["7", "7", "5"])
+    for trace, axis, (name, pattern) in zip(
+        interactive.data, static.axes, patterns.items(), strict=False
+    ):
+        wanted = pattern.double().round(decimals=2)
+        assert torch.equal(torch.tensor(trace.z, dtype=torch.float64), wanted)
+        assert torch.equal(torch.as_tensor(axis.images[0].get_array().data), wanted)
+        assert list(trace.x) == list(trace.y) == ["7 at 0", "7 at 1", "5 at 2"]
+        assert axis.get_title() == name and name in trace.hovertemplate
+    assert [note.text for note in interactive.layout.annotations] == list(patterns)
+    assert not static.axes[3].get_visible()
+
+
+def test_maps_writes_its_numbers_into_the_cells_where_asked():
+    table = torch.tensor([[0.126, 1.0]])
+    interactive, static = plots.maps(
+        {"one": table}, rows=["a"], columns=["x", "y"], label="", value="share", numbers=True
+    )
+    assert [text.get_text() for text in static.axes[0].texts] == ["0.13", "1.00"]
+    assert interactive.data[0].texttemplate == "%{z:.2f}"
+    assert interactive.data[0].colorbar.title.text == static.axes[1].get_ylabel() == "share"

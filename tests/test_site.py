@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from importlib import util
 from pathlib import Path
 
 import pytest
@@ -16,14 +15,11 @@ from utils.grading.release import search
 from utils.lessons.manifest import read_manifest
 from utils.site import api, chart, command, verify
 from utils.site.lessons import PLOTLY, hints_of, lesson_page
+from utils.site.openers import VARIABLE, Repository, ways
 from utils.site.sources import SPOILERS, write
 
 ROOT = Path(__file__).resolve().parents[1]
 LESSONS = read_manifest(ROOT)
-MISSING = [name for name in command.NEEDED if util.find_spec(name) is None]
-needs_sphinx = pytest.mark.skipif(
-    bool(MISSING), reason=f"no {', '.join(MISSING)} here: install docs/site/requirements.txt"
-)
 FEW = ("00", "06")  # the first, and one with Plotly, formulas and the home page's figure
 
 
@@ -139,6 +135,76 @@ def test_notebooks_that_do_not_belong_together_are_refused(tmp_path):
     (tmp_path / "solutions" / f"{slug}.ipynb").unlink()
     with pytest.raises(CourseError, match="learner's copy"):
         lesson_page("00", LESSONS, {}, tmp_path)
+
+
+# --- ways to open a lesson -------------------------------------------------------------------
+
+BOOK = "notebooks/06_causal_scrubbing.ipynb"
+
+
+def test_without_an_address_a_page_offers_the_download_alone(source):
+    for name in LESSONS:
+        text = cells(source, name)[0]["source"]
+        assert text.count('<a class="download"') == 1 and "pip install -r requirements.txt" in text
+        assert "binder" not in text.lower() and "colab" not in text.lower()
+
+
+def test_with_an_address_it_offers_binder_and_colab_with_the_line_each_needs():
+    page = lesson_page("06", LESSONS, {}, ROOT, Repository("example/course"))
+    text = page.notebook["cells"][0]["source"]
+    assert (
+        f'href="https://colab.research.google.com/github/example/course/blob/main/{BOOK}"' in text
+    )
+    labpath = BOOK.replace("/", "%2F")
+    assert f'href="https://mybinder.org/v2/gh/example/course/main?labpath={labpath}"' in text
+    assert (
+        "!git clone --depth 1 https://github.com/example/course course &amp;&amp;"
+        " pip install -q -r course/docs/colab.txt ./course<" in text
+    )
+    assert "\n\n" not in text[text.index('<div class="lesson-facts">') : text.index("</ul>")]
+    assert (ROOT / "docs" / "colab.txt").is_file() and (ROOT / ".binder").is_dir()
+
+
+def test_a_branch_goes_into_every_address():
+    place = Repository.of(" example/course@v2/spring ")
+    assert place == Repository("example/course", "v2/spring")
+    assert "/gh/example/course/v2%2Fspring?" in place.binder(BOOK)
+    assert "/example/course/blob/v2/spring/notebooks/" in place.colab(BOOK)
+    assert "--branch v2/spring https://github.com/example/course course" in place.colab_line()
+    assert Repository.of("a/b").branch == "main"
+
+
+@pytest.mark.parametrize(
+    "text", ["course", "https://github.com/a/b", "a/b/c", "a/b@", 'a/"b', "a/b; rm"]
+)
+def test_what_names_no_repository_is_refused_before_anything_is_built(text, capsys, monkeypatch):
+    monkeypatch.setattr(command, "build", lambda *_, **__: pytest.fail("built"))
+    assert main(["site", "--repository", text]) == 2
+    assert "owner/name" in capsys.readouterr().err
+
+
+def test_the_address_is_an_option_or_an_environment_variable(monkeypatch, tmp_path):
+    given = []
+
+    def build(out, step, repository):
+        given.append(repository)
+        return [], 1
+
+    monkeypatch.setattr(command, "NEEDED", ())
+    monkeypatch.setattr(command, "build", build)
+    monkeypatch.delenv(VARIABLE, raising=False)
+    assert main(["site"]) == 0
+    monkeypatch.setenv(VARIABLE, "example/course@spring")
+    assert main(["site"]) == 0
+    assert main(["site", "--repository", "example/other"]) == 0
+    assert given == [None, Repository("example/course", "spring"), Repository("example/other")]
+
+
+def test_no_address_was_made_up():
+    assert "github" not in ways(BOOK, None)
+    for path in (ROOT / "docs" / "site").glob("*.*"):
+        text = path.read_text(encoding="utf-8")
+        assert "mybinder.org" not in text and "colab.research" not in text
 
 
 # --- the other pages -------------------------------------------------------------------------
@@ -284,18 +350,15 @@ def test_serving_is_for_this_machine_alone(tmp_path, capsys, monkeypatch):
     assert re.match(r"http://127\.0\.0\.1:\d+/", capsys.readouterr().out)
 
 
-@needs_sphinx
-def test_built_pages_are_whole_and_load_nothing_from_elsewhere(monkeypatch, tmp_path):
-    parts = api.reference(ROOT)  # a part of it will do: pages take seconds, and are all of a kind
-    monkeypatch.setattr(api, "reference", lambda root: {"sites": parts["sites"]})
-    out = tmp_path / "site"
-    faults, pages = command.build(out, only=FEW)
-    assert faults == [] and pages >= len(FEW) + 9
+def test_built_pages_are_whole_and_load_nothing_from_elsewhere(built_site):
+    out = built_site.folder
+    assert built_site.faults == [] and built_site.pages > len(LESSONS) + 9
     for name in FEW:
         page = (out / "lessons" / f"{LESSONS[name]['slug']}.html").read_text(encoding="utf-8")
         assert len(page) < 1_500_000 and "NotImplementedError" in page
         assert ("<math " in page) == (name == "06") and "MathJax" not in page
         assert ('class="plot"' in page) == (name == "06")
+        assert 'class="colab" href="https://colab' in page and "!git clone" in page
     assert (out / "search.html").is_file() and (out / "searchindex.js").is_file()
     assert not (out / "_sources").exists()
     # what people read, marks of the highlighter taken out

@@ -18,7 +18,6 @@ import typer
 from utils.challenges.cli import app as challenge_app
 from utils.console import Data, Json, make_folder, print_json
 from utils.errors import CourseError
-from utils.site.command import site
 from utils.solve import solve
 
 app = typer.Typer(
@@ -126,27 +125,75 @@ def build(
 @app.command()
 def progress(
     folder: Annotated[Path, typer.Argument(help="Folder of the notebooks.")] = Path("notebooks"),
+    page: Annotated[
+        Path | None, typer.Option("--html", help="Also write it as a page to be printed.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """What you have solved so far, lesson by lesson."""
-    from utils.lessons.progress import overview
+    """What you have solved so far, lesson by lesson, and what comes next."""
+    from utils.lessons import journey, journey_views
 
-    rows = overview(folder)
+    found = journey.read(folder)
+    if page is not None:
+        journey_views.save(found, page)
     if as_json:
-        print_json({"rows": rows})
+        print_json(found.as_dict() | ({"html": str(page)} if page else {}))
         return
-    if not rows:
+    if found.exercises or found.predictions:
+        from utils.lessons.display import table_data
+
+        print(table_data(journey_views.table(found), 0, f"Progress in {folder}")["text/plain"])
+    else:
         print(f"No progress is recorded in {folder} yet.")
-    for row in rows:
-        print(
-            f"{row['lesson']}  {row['title']:<44}  {row['passed']:>2} of {row['exercises']} passed"
-            f"  {row['points']:g} of {row['max_points']} points  {row['hints']} hints"
-        )
+    for line in [*journey_views.closing(found), *([f"Page written to {page}."] if page else [])]:
+        print(line)
 
 
-app.command()(site)
+@app.command()
+def instrument(
+    name: Annotated[str, typer.Argument(help="grid, scrub or paint.")],
+    out: Annotated[
+        Path | None, typer.Option(help="The file to write; else NAME.html in this folder.")
+    ] = None,
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="scrub: first scrub every claim anew (minutes).")
+    ] = False,
+) -> None:
+    """Write an instrument as one page that any browser opens, without a server or a network."""
+    from utils.instruments import instrument as make
 
-with suppress(ModuleNotFoundError):  # a learner's copy of the course holds no grading
+    if refresh:
+        if name != "scrub":
+            raise CourseError("Only the instrument scrub has results to --refresh.")
+        from rich.console import Console
+        from rich.progress import Progress
+
+        from utils.instruments import scrub
+
+        with Progress(console=Console(stderr=True)) as bar:
+            task = bar.add_task("scrubbing every claim", total=None)
+            scrub.write(
+                scrub.compute(lambda done, total: bar.update(task, completed=done, total=total))
+            )
+        scrub.table.cache_clear()
+        print(f"Written to {scrub.TABLE}.")
+    page = make(name).document
+    path = out or Path(f"{name}.html")
+    try:
+        path.write_text(page, encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise CourseError(
+            f"{path} cannot be written ({error.strerror}): name another with --out."
+        ) from error
+    print(f"Written to {path}: open it with a browser.")
+
+
+with suppress(ModuleNotFoundError):  # a learner's copy of the course holds neither
+    from utils.site.command import site
+
+    app.command()(site)
+
+with suppress(ModuleNotFoundError):
     from utils.grading.cli import grade, release
 
     app.command()(grade)

@@ -99,10 +99,9 @@ def _packages(root: Path) -> Finding:
 
 
 def _course(root: Path) -> Finding:
-    missing = [name for name in ("notebooks", "solutions") if not (root / name).is_dir()]
-    if missing:
+    if not (root / "notebooks").is_dir():  # a learner's copy has no solutions
         advice = "Get the course as a whole; the folder `utils` alone is not enough."
-        return Finding("Course", False, f"no {' or '.join(missing)} in {root}", advice)
+        return Finding("Course", False, f"no notebooks in {root}", advice)
     # What a notebook started elsewhere would import, which need not be this very copy. Only a new
     # Python without the current folder on its path (-P) can tell: here `utils` is loaded already.
     code = "import utils; print(utils.__file__ or '')"

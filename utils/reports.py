@@ -184,9 +184,10 @@ class Report:
             + "".join(f"<p>{html.escape(line)}</p>" for line in self._below())
         )
 
-    def figure(self) -> Figure:
+    def figure(self, xlabel: str = "") -> Figure:
         """Dots with their intervals, one line a row: results filled, everything else hollow.
 
+        xlabel: what the numbers are, with their unit.
         A plain matplotlib Figure outside pyplot: save it, or show it with `lab.figure`.
         """
         from matplotlib.figure import Figure
@@ -217,6 +218,7 @@ class Report:
         if min(ends) >= 0 and 0.1 < max(ends) <= 1:
             axes.set_xlim(0, 1)
         axes.set_title(self.title, loc="left")
+        axes.set_xlabel(xlabel)
         axes.grid(axis="x", alpha=0.3)
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.tick_params(axis="y", length=0, pad=10)  # a mark at the left end touches no name

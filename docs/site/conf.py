@@ -22,9 +22,11 @@ suppress_warnings = ["mystnb.unknown_mime_type", "myst.header"]
 html_theme = "sphinx_book_theme"
 html_title = project
 html_static_path = ["_static"]
+html_favicon = "_static/favicon.svg"
 html_css_files = ["site.css"]
 html_js_files = [("figures.js", {"defer": "defer"})]
 html_copy_source = False
+html_use_index = False  # it would be empty: the reference is written as Markdown
 html_show_sphinx = False
 html_last_updated_fmt = None
 html_theme_options = {
@@ -32,6 +34,7 @@ html_theme_options = {
     "use_fullscreen_button": False,
     "home_page_in_toc": True,
     "show_toc_level": 2,
+    "secondary_sidebar_items": {"**": ["page-toc"], "index": [], "map": []},  # room for pictures
     "navbar_start": [],
     "navbar_center": [],
     "navbar_end": [],
@@ -61,7 +64,24 @@ def visit_displaymath(self, node):
     raise nodes.SkipNode
 
 
+def name_arrows(app, pagename, templatename, context, doctree):
+    """The arrows that unfold parts of the sidebar get a name, for screen readers."""
+    made = context.get("generate_toctree_html")
+    if made is None:
+        return
+
+    def named(*arguments, **options):
+        tree = made(*arguments, **options)
+        for part in tree.select("li.has-children"):
+            if part.summary and part.a:
+                part.summary["aria-label"] = f"Pages below: {part.a.get_text(strip=True)}"
+        return tree
+
+    context["generate_toctree_html"] = named
+
+
 def setup(app):
     """Formulas as MathML, which browsers draw by themselves: nothing is fetched for them."""
+    app.connect("html-page-context", name_arrows, priority=900)  # after the theme's own
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_displaymath, None))
     return {"parallel_read_safe": True, "parallel_write_safe": True}

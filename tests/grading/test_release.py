@@ -30,7 +30,25 @@ def test_it_holds_the_course_and_nothing_of_the_graders(released):
     names = {path.relative_to(released).as_posix() for path in released.rglob("*")}
     assert {"README.md", "requirements.txt", "notebooks/00_start_here.ipynb"} <= names
     assert not [n for n in names if n.startswith(("solutions", "tests", "benchmarks", ".git"))]
+    assert not [n for n in names if n.startswith(("utils/site/", "docs/site", "docs/instructors"))]
     assert not [n for n in names if "grading" in n or re.search(r"(?<!practice)\.key\.json", n)]
+
+
+def test_its_readme_names_nothing_that_it_does_not_have(released):
+    text = (released / "README.md").read_text()
+    assert not re.search(r"pytest|solutions|tests/|utils (grade|release|site|build)", text)
+    links = re.findall(r"\]\(([^)]+)\)", text)
+    ours = [link for link in links if not link.startswith("https://")]
+    assert len(ours) == len(sources(ROOT)) + 1
+    assert all((released / link).is_file() for link in ours), ours
+    assert "jupyter lab notebooks/00_start_here.ipynb" in text and "{" not in text
+
+
+def test_an_image_can_be_made_of_it(released):
+    text = (released / "Dockerfile").read_text()
+    copied = re.findall(r"^COPY (?:--\S+ )?(.+) \S+$", text, re.MULTILINE)
+    assert copied and all((released / one).exists() for line in copied for one in line.split())
+    assert (released / ".dockerignore").is_file()
 
 
 def test_its_command_line_works_and_knows_no_grading(released):
@@ -45,7 +63,21 @@ def test_its_command_line_works_and_knows_no_grading(released):
         [sys.executable, "-c", code],
         capture_output=True, text=True, cwd=released, env=environment,
     )  # fmt: skip
-    assert ran.returncode == 0 and "solve" in ran.stdout and " grade " not in ran.stdout
+    assert (
+        ran.returncode == 0
+        and "solve" in ran.stdout
+        and not re.search(r"\b(grade|site)  ", ran.stdout)
+    )
+
+
+def test_the_doctor_finds_it_whole(released):
+    """Its notebooks begin with the doctor; what is installed here is another copy, and only that
+    may be said of it."""
+    from utils import doctor
+
+    found = {one.name: one for one in doctor.examine(root=released)}
+    assert "notebooks" not in found["Course"].found and "import utils" in found["Course"].found
+    assert found["Packages"].ok is True
 
 
 @pytest.fixture
@@ -103,6 +135,8 @@ def test_some_lessons_alone_and_mistakes(tmp_path):
     files = release(tmp_path / "out", ["0", "02"])
     names = {path.name for path in files if path.suffix == ".ipynb"}
     assert names == {"00_start_here.ipynb", "02_challenge_cnn.ipynb"}
+    readme = (tmp_path / "out" / "README.md").read_text()
+    assert "02_challenge_cnn" in readme and "03_challenge" not in readme
     with pytest.raises(CourseError, match="exists already"):
         release(tmp_path / "out")
     with pytest.raises(CourseError, match="no lesson 77"):

@@ -263,6 +263,17 @@ def test_progress_shows_the_best_of_each(lab, capsys):
     assert "1 of 5 points" in said(capsys)
 
 
+def test_progress_of_all_lessons_says_what_comes_next(lab, capsys):
+    lab.hint("7.1")
+    lab.check("7.2", 4)
+    said(capsys)
+    lab.progress(all_lessons=True)
+    lines = said(capsys).splitlines()
+    assert lines[0] == "The whole course"
+    assert lines[2].startswith("07 ") and lines[2].endswith("1 of 2  1 of 5      1  just now")
+    assert lines[-1].startswith("Next: exercise 7.1, ")
+
+
 def test_progress_lies_in_the_folder_the_notebook_started_in(course, tmp_path, monkeypatch):
     lab = Lab("07")
     monkeypatch.chdir(tmp_path)

@@ -5,9 +5,8 @@ import multiprocessing
 
 import pytest
 
-from utils.errors import CourseError
 from utils.lessons import places
-from utils.lessons.progress import FILE_NAME, Progress, overview
+from utils.lessons.progress import FILE_NAME, Progress
 
 
 @pytest.fixture(autouse=True)
@@ -106,32 +105,8 @@ def test_two_notebooks_saving_at_once_lose_nothing(tmp_path):
     assert not list(tmp_path.glob("progress.damaged-*"))
 
 
-def test_the_overview_has_a_row_for_each_lesson_begun(tmp_path):
-    cards = {
-        "02": {"title": "Two", "points": 5, "exercises": {"2.1": {}, "2.2": {}}},
-        "03": {"title": "Three", "points": 5, "exercises": {"3.1": {}}},
-    }
-    places.write_text(tmp_path / places.MANIFEST, places.to_json({"lessons": cards}))
-    assert overview(tmp_path, tmp_path) == []
-    progress = Progress(tmp_path)
-    progress.record_result("2.1", "passed", 4, 4)
-    progress.record_result("2.1", "failed", 0, 4)
-    progress.record_hint("2.2", 2)
-    progress.record_result("9.9", "passed", 4, 4)  # of a lesson that is gone
-    assert overview(tmp_path, tmp_path) == [
-        {
-            "lesson": "02",
-            "title": "Two",
-            "passed": 1,
-            "exercises": 2,
-            "points": 4,
-            "max_points": 5,
-            "hints": 2,
-        }
-    ]
-    with pytest.raises(CourseError, match="no folder"):
-        overview(tmp_path / "none", tmp_path)
-    (tmp_path / FILE_NAME).write_bytes(b"{")
-    with pytest.raises(CourseError, match="is damaged"):
-        overview(tmp_path, tmp_path)
-    assert (tmp_path / FILE_NAME).read_bytes() == b"{"
+def test_what_another_notebook_saved_is_seen(tmp_path):
+    mine, other = Progress(tmp_path), Progress(tmp_path)
+    other.record_result("3.1", "passed", 2, 2)
+    assert mine.exercise("3.1") == {}
+    assert mine.state()["exercises"]["3.1"]["attempts"] == 1

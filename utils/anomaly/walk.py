@@ -8,10 +8,9 @@ to evade.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -22,6 +21,10 @@ from utils.models import zoo
 from utils.reports import Report
 from utils.sites import Site
 from utils.trojans import Sample, Trojan, known
+from utils.walk import Walk
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 VISION, EARLIER = Site("hook_fc1"), Site("hook_pool2")
 SEQUENCE = Site("blocks.1.hook_resid_post", position=-1)
@@ -82,39 +85,15 @@ def poisoned_class(rows: Case, size: int = 6000, seed: int = 54) -> dict[str, An
     }
 
 
-@dataclass(frozen=True)
-class AnomalySolution:
-    """What the walk found: reports by name, and what they say."""
+class AnomalySolution(Walk):
+    """What the walk found."""
 
-    reports: Mapping[str, Report]
-    verdict: str
-    reasons: Sequence[str]
+    name = "anomaly"
 
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON: every row of every report as an estimate."""
-        return {
-            "name": "anomaly",
-            "rows": {
-                name: {row.name: row.estimate.as_dict() for row in report}
-                for name, report in self.reports.items()
-            },
-            "verdict": self.verdict,
-            "reasons": list(self.reasons),
-        }
-
-    def texts(self) -> list[str]:
-        """The reports as a reader wants them, in order."""
-        return [str(report) for report in self.reports.values()]
-
-    def draw(self, folder: Path) -> list[Path]:
-        """One picture a report, as PNG in `folder`."""
-        files = []
-        for name, report in self.reports.items():
-            curves = _SHOWN.get(name)
-            figure = report.figure(curves) if isinstance(report, Sweep) else report.figure()
-            files.append(folder / f"anomaly-{name.replace(' ', '-')}.png")
-            figure.savefig(files[-1], dpi=110, facecolor="white")
-        return files
+    def figure(self, name: str) -> Figure:
+        """Of a sweep, the curves that tell its story."""
+        report = self.reports[name]
+        return report.figure(_SHOWN.get(name)) if isinstance(report, Sweep) else report.figure()
 
 
 _SHOWN = {

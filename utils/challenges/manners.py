@@ -11,9 +11,7 @@ and for judging are drawn from seeds of their own.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +40,10 @@ from utils.models import zoo
 from utils.probing.weights import fold
 from utils.reports import Estimate, Report, Row, bootstrap, paired_difference
 from utils.sites import Site
+from utils.walk import Walk
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 REMOVED, COST, MISSED = 0.9, 0.02, 0.1  # what the edit has to keep to
 
@@ -100,39 +102,16 @@ def chosen(report: Report) -> Site:
     return min(good, key=lambda s: abs(report[f"largest change elsewhere, {s}"].value))
 
 
-@dataclass(frozen=True)
-class MannersSolution:
-    """What the walk found: reports by name, and what they say."""
+class MannersSolution(Walk):
+    """What the walk found."""
 
-    reports: Mapping[str, Report]
-    verdict: str
-    reasons: Sequence[str]
+    name = "manners"
 
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON: every row of every report as an estimate."""
-        return {
-            "name": "manners",
-            "rows": {
-                name: {row.name: row.estimate.as_dict() for row in report}
-                for name, report in self.reports.items()
-            },
-            "verdict": self.verdict,
-            "reasons": list(self.reasons),
-        }
-
-    def texts(self) -> list[str]:
-        """The reports as a reader wants them, in order."""
-        return [str(report) for report in self.reports.values()]
-
-    def draw(self, folder: Path) -> list[Path]:
-        """One picture a report, as PNG in `folder`."""
-        files = []
-        for name, report in self.reports.items():
-            files.append(folder / f"manners-{name.replace(' ', '-')}.png")
-            figure = report.figure()
-            figure.set_size_inches(12, figure.get_figheight())  # the rows have long names
-            figure.savefig(files[-1], dpi=100, facecolor="white")
-        return files
+    def figure(self, name: str) -> Figure:
+        """Wide: the rows have long names."""
+        figure = super().figure(name)
+        figure.set_size_inches(12, figure.get_figheight())
+        return figure
 
 
 def solve(

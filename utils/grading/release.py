@@ -22,9 +22,11 @@ from utils.lessons.manifest import read_manifest
 from utils.lessons.regions import find_regions
 from utils.lessons.source import read_lesson, sources
 
-FILES = ("README.md", "LICENSE", "requirements.txt", "constraints.txt", "pyproject.toml")
-FOLDERS = ("utils", "docs")
-LEFT_OUT = ("utils/grading", "utils/lessons/measured.json", "docs/instructors")
+FILES = ("LICENSE", "requirements.txt", "constraints.txt", "pyproject.toml", "docs/data.md")
+FILES += ("Dockerfile", ".dockerignore")  # so that an image of a release holds its lessons alone
+FOLDERS = ("utils",)
+LEFT_OUT = ("utils/grading", "utils/site", "utils/lessons/measured.json")
+HANDOUT = Path(__file__).with_name("handout.md")  # the README of a learner's copy
 SHORTEST = 2  # lines of a solution that are looked for everywhere, not in its notebook alone
 
 
@@ -70,6 +72,7 @@ def _copy(root: Path, target: Path, lessons: list[str]) -> None:
     target.mkdir(parents=True)
     for name in FILES:
         if (root / name).is_file():
+            (target / name).parent.mkdir(exist_ok=True)
             shutil.copy2(root / name, target / name)
     for name in FOLDERS:
         if (root / name).is_dir():
@@ -86,6 +89,23 @@ def _copy(root: Path, target: Path, lessons: list[str]) -> None:
     for lesson in lessons:
         for path in (root / places.NOTEBOOKS).glob(f"{lesson}_*.ipynb"):
             shutil.copy2(path, target / places.NOTEBOOKS / path.name)
+    (target / "README.md").write_text(_readme(root, lessons), encoding="utf-8")
+
+
+def _readme(root: Path, lessons: list[str]) -> str:
+    """The course's own README speaks of tests and solutions, which a learner does not have."""
+    known = read_manifest(root)
+    cards = [(name, known[name]) for name in lessons]
+    rows = ["| lesson | minutes | exercises | points |", "|---|--:|--:|--:|"]
+    rows += [
+        f"| [{name} {card['title']}]({places.NOTEBOOKS}/{card['slug']}.ipynb) | {card['minutes']} "
+        f"| {len(card['exercises'])} | {card['points']} |"
+        for name, card in cards
+    ]
+    first = cards[0][1]
+    return HANDOUT.read_text(encoding="utf-8").format(
+        first=f"{first['slug']}.ipynb", hint=next(iter(first["exercises"])), table="\n".join(rows)
+    )
 
 
 def variants_of(roster: Path, course_key: bytes) -> dict[str, dict[str, int]]:

@@ -7,6 +7,7 @@ notebooks saving at once lose nothing. A damaged file is set aside and named.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -15,12 +16,13 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from utils.errors import CourseError
-from utils.lessons import places
 from utils.lessons.places import NO_PROGRESS_VARIABLE, to_json, write_text
 
 FILE_NAME = "progress.json"
 _RANK = {"failed": 0, "partly": 1, "passed": 2}
+_RECORDS = ("best", "last")
+_TEXTS = ("status", "time", "question")
+_NUMBERS = ("points", "max_points", "attempts", "hints", "probability", "late", "brier")
 State = dict[str, Any]
 
 
@@ -38,9 +40,27 @@ def read_progress(path: Path) -> State:
     predictions = state.get("predictions") if isinstance(state, dict) else None
     if not isinstance(exercises, dict) or not isinstance(predictions, dict):
         raise ValueError("not a progress file")
-    if not all(isinstance(entry, dict) for entry in [*exercises.values(), *predictions.values()]):
+    if not all(_sound(entry) for entry in [*exercises.values(), *predictions.values()]):
         raise ValueError("an entry is not a record")
     return state
+
+
+def _sound(record: Any) -> bool:
+    """Whether every field that we know is of its kind; fields we do not know are let be."""
+    if not isinstance(record, dict):
+        return False
+    for name, value in record.items():
+        if name in _RECORDS and not _sound(value):
+            return False
+        if name in _TEXTS and not isinstance(value, str):
+            return False
+        if name in _NUMBERS and (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not math.isfinite(value)
+        ):
+            return False
+    return isinstance(record.get("happened", False), bool)
 
 
 class Progress:
@@ -58,9 +78,10 @@ class Progress:
         if self._keep and self.path.exists():
             self._memory = self._read()
 
-    @property
     def state(self) -> State:
-        """Everything recorded, as of the last read or save."""
+        """Everything recorded, by other notebooks as well."""
+        if self._keep and self.path.exists():
+            self._memory = self._read()
         return self._memory
 
     def exercise(self, name: str) -> dict[str, Any]:
@@ -139,41 +160,6 @@ class Progress:
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
         names = (f"progress.damaged-{stamp}{f'-{n}' if n else ''}.json" for n in range(1000))
         return next(p for name in names if not (p := self.path.with_name(name)).exists())
-
-
-def overview(folder: Path, root: Path | None = None) -> list[dict[str, Any]]:
-    """What `folder/progress.json` holds of each lesson that was begun, one row a lesson.
-
-    Keys: lesson, title, passed, exercises, points, max_points, hints. Raises `CourseError` for a
-    missing folder and for a damaged file, which it leaves alone.
-    """
-    path = Path(folder) / FILE_NAME
-    if not path.parent.is_dir():
-        raise CourseError(f"There is no folder {path.parent}: name the one with your notebooks.")
-    try:
-        begun = read_progress(path)["exercises"]
-    except ValueError as error:
-        raise CourseError(
-            f"{path} is damaged; the next check in a notebook sets it aside and begins a new one."
-        ) from error
-    manifest = places.read_json((root or places.course_root()) / places.MANIFEST, default={})
-    rows = []
-    for lesson, card in sorted(manifest.get("lessons", {}).items()):
-        entries = [begun[name] for name in card["exercises"] if name in begun]
-        best = [entry.get("best", {}) for entry in entries]
-        if entries:
-            rows.append(
-                {
-                    "lesson": lesson,
-                    "title": card["title"],
-                    "passed": sum(result.get("status") == "passed" for result in best),
-                    "exercises": len(card["exercises"]),
-                    "points": sum(result.get("points", 0) for result in best),
-                    "max_points": card["points"],
-                    "hints": sum(entry.get("hints", 0) for entry in entries),
-                }
-            )
-    return rows
 
 
 def _now() -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from utils.errors import CourseError
-from utils.lessons import places, predictions, variants
+from utils.lessons import journey, journey_views, places, predictions, variants
 from utils.lessons.checking import (
     CheckFailed,
     NotAttempted,
@@ -61,6 +61,7 @@ class Lab:
         self._root, self._build = places.course_root(), places.build_folder()
         manifest = self._build / "manifest.json" if self._build else self._root / places.MANIFEST
         lessons = places.read_json(manifest, default={}).get("lessons", {})
+        self._cards = lessons
         self._card = card or lessons.get(self.lesson)
         if self._card is None:
             known = ", ".join(sorted(lessons)) or "none (run python -m utils build)"
@@ -224,8 +225,28 @@ class Lab:
         """Show a figure with its text alternative and its table; see `figures.show_figure`."""
         show_figure(figure, alt, table, **options)
 
-    def progress(self) -> None:
-        """Show the lesson's exercises with status, points and hints used."""
+    def instrument(self, name: str, *, mine: Any = None) -> None:
+        """Show an instrument: "grid", "scrub" or "paint". It runs in the browser, without a kernel.
+
+        mine: for the grid explorer, your own labels as one more layer: a function of `a` and `b`,
+        whole numbers [12769] each, that gives 0 or 1 for each pair, or a grid [113, 113] of them.
+        """
+        from utils.instruments import instrument
+        from utils.lessons.instruments import show_instrument
+
+        show_instrument(instrument(name, mine=mine))
+
+    def progress(self, all_lessons: bool = False) -> None:
+        """Show the lesson's exercises with status, points and hints used.
+
+        all_lessons: the whole course instead, a row a lesson, and what comes next.
+        """
+        if all_lessons:
+            found = journey.journey(self._progress.state(), self._cards)
+            show(table_data(journey_views.table(found), 0, "The whole course", folded=False))
+            for line in journey_views.closing(found):
+                show_line("note", line.removesuffix("."))
+            return
         rows, total = [], 0.0
         for name, card in self._card["exercises"].items():
             entry = self._progress.exercise(name)

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from utils.data import scenes
 from utils.models.towers import TwoTowers
@@ -16,28 +15,26 @@ from utils.safety_filter.filter import Gate, Planted, make, nameless
 from utils.safety_filter.judging import agreement, let_through, missed, same_list
 from utils.safety_filter.naming import naming
 from utils.safety_filter.recover import Recovered, from_inside, from_outside, listing
+from utils.walk import Walk
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SEED, SURVEY_SEED, STRANGER = 1, 3, 999
 
 
 @dataclass(frozen=True)
-class Walk:
-    """What the walk found."""
+class FilterSolution(Walk):
+    """What the walk found. found: the rule recovered from outside."""
 
-    reports: Mapping[str, Report]
+    name = "filter"
     found: Recovered
-    verdict: str
-    reasons: Sequence[str]
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON: every row of every report, the recovered rule, the verdict."""
+        """The recovered rule besides, and how many questions it took."""
         rule = self.found.rule
         return {
-            "name": "filter",
-            "rows": {
-                name: {row.name: row.estimate.as_dict() for row in report}
-                for name, report in self.reports.items()
-            },
+            **super().as_dict(),
             "rule": {
                 "phrases": list(rule.phrases),
                 "thresholds": list(rule.thresholds),
@@ -46,23 +43,13 @@ class Walk:
                 "adjustment": rule.adjustment,
             },
             "asked": self.found.asked,
-            "verdict": self.verdict,
-            "reasons": list(self.reasons),
         }
 
-    def texts(self) -> list[str]:
-        """The reports in order."""
-        return [str(report) for report in self.reports.values()]
-
-    def draw(self, folder: Path) -> list[Path]:
-        """One picture a report, as PNG in `folder`."""
-        files = []
-        for name, report in self.reports.items():
-            files.append(folder / f"filter-{name.replace(' ', '-')}.png")
-            figure = report.figure()
-            figure.axes[0].set_xlabel(_AXES[name])
-            figure.savefig(files[-1], dpi=110, facecolor="white")
-        return files
+    def figure(self, name: str) -> Figure:
+        """With what the numbers are under the axis."""
+        figure = super().figure(name)
+        figure.axes[0].set_xlabel(_AXES[name])
+        return figure
 
 
 _AXES = {  # what the numbers of each picture are
@@ -134,7 +121,7 @@ def solve(
     n: int = 4000,
     attacked: int = 50,
     nulls: int = 4,
-) -> Walk:
+) -> FilterSolution:
     """The whole walk; half a minute on one core. seeds, n, attacked, nulls: fewer for a test."""
     from utils.models import zoo
 
@@ -170,7 +157,7 @@ def solve(
         progress("other filters, and nameless ones")
         reports["other filters"] = many(towers, seeds, nulls)
     verdict, reasons = _judge(reports, found, planted, missed(outside, towers))
-    return Walk(reports, found, verdict, reasons)
+    return FilterSolution(reports, verdict, reasons, found)
 
 
 def _judge(

@@ -125,7 +125,7 @@ def still(hypothesis: Hypothesis, report: ScrubReport | None = None) -> Still:
     nodes = dict(hypothesis.nodes())
     width = max(p[0] for p in places.values()) + 1
     depth = -min(p[1] for p in places.values())
-    figure = Plain(figsize=(max(6.5, 1.5 * width), 1.6 + 1.5 * depth), layout="constrained")
+    figure = Plain(figsize=(max(6.5, 1.05 * width), 1.4 + 1.4 * depth), layout="constrained")
     axes = figure.add_subplot()
     for parent, child in links:
         ends = [places[parent], places[child]]

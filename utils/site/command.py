@@ -15,6 +15,7 @@ import typer
 
 from utils.console import Json, print_json, steps
 from utils.errors import CourseError
+from utils.site.openers import VARIABLE, Repository
 
 NEEDED = ("sphinx", "myst_nb", "sphinx_book_theme")
 REQUIREMENTS = "docs/site/requirements.txt"
@@ -27,15 +28,23 @@ def site(
         bool, typer.Option("--serve", help="Then show it to browsers on this machine.")
     ] = False,
     port: Annotated[int, typer.Option(help="The port of --serve.", min=0, max=65535)] = 8000,
+    repository: Annotated[
+        str | None,
+        typer.Option(
+            envvar=VARIABLE,
+            help="owner/name[@branch] of a public copy on GitHub: links to Binder and Colab.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Build the course's web site from the built notebooks; needs no network.
 
     Exit code 1 where a page has a dead link or would load anything from elsewhere.
     """
+    public = Repository.of(repository) if repository else None
     require_sphinx()
     with steps(quiet=as_json) as step:
-        faults, pages = build(out, step)
+        faults, pages = build(out, step, repository=public)
     if as_json:
         print_json({"folder": str(out), "pages": pages, "faults": faults})
     else:
@@ -58,11 +67,15 @@ def require_sphinx() -> None:
 
 
 def build(
-    out: Path, step: Callable[[str], object] = lambda text: None, only: Iterable[str] = ()
+    out: Path,
+    step: Callable[[str], object] = lambda text: None,
+    only: Iterable[str] = (),
+    repository: Repository | None = None,
 ) -> tuple[list[str], int]:
     """Build the site in `out`; returns what is wrong with it and the number of pages.
 
-    step: told what is being done. only: the lessons to show; none given: all.
+    step: told what is being done. only: the lessons to show; none given: all. repository: a public
+    copy of the course, for links to Binder and Colab.
 
     Raises CourseError where `out` holds something else, and where Sphinx fails; what was in `out`
     stays until the new site is complete.
@@ -75,7 +88,7 @@ def build(
     with tempfile.TemporaryDirectory(prefix="course-site-") as scratch:
         source, draft = Path(scratch, "source"), Path(scratch, "html")
         step("writing pages from notebooks, manifest and docstrings")
-        written = write(source, only=only)
+        written = write(source, only=only, repository=repository)
         step("building HTML")
         command = [sys.executable, "-m", "sphinx", "-b", "html", "-q", "-j", "auto"]
         command += ["-d", str(Path(scratch, "doctrees")), str(source), str(draft)]

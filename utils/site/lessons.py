@@ -19,6 +19,7 @@ from typing import Any
 from utils.errors import CourseError
 from utils.lessons import places
 from utils.lessons.notebooks import dots
+from utils.site.openers import Repository, ways
 
 PLOTLY = "application/vnd.plotly.v1+json"
 _PICTURE = re.compile(r'<img alt="([^"]*)"([^>]*) src="data:image/png;base64,([A-Za-z0-9+/=\s]+)"')
@@ -39,10 +40,16 @@ class Page:
     plots: int = 0
 
 
-def lesson_page(name: str, lessons: dict[str, Any], measured: dict[str, Any], root: Path) -> Page:
+def lesson_page(
+    name: str,
+    lessons: dict[str, Any],
+    measured: dict[str, Any],
+    root: Path,
+    repository: Repository | None = None,
+) -> Page:
     """The page of lesson `name` ("06"); `lessons` and `measured` are the manifest's and the
-    measured figures. Raises CourseError where the two notebooks are missing or do not belong
-    together."""
+    measured figures. repository: a public copy, for links to Binder and Colab. Raises CourseError
+    where the two notebooks are missing or do not belong together."""
     card = lessons[name]
     learner = _read(root / places.NOTEBOOKS / f"{card['slug']}.ipynb")
     solved = _read(root / places.SOLUTIONS / f"{card['slug']}.ipynb")
@@ -60,7 +67,7 @@ def lesson_page(name: str, lessons: dict[str, Any], measured: dict[str, Any], ro
         if own["cell_type"] != "code":
             text = _LESSON_LINK.sub(lambda m: _lesson_link(m, lessons), text)
             if number == 0:
-                text = _with_facts(text, name, lessons, measured)
+                text = _with_facts(text, name, lessons, measured, repository)
             cells.append({**own, "source": text})
             continue
         exercise = own["metadata"].get("exercise")
@@ -118,13 +125,18 @@ def _lesson_link(match: re.Match[str], lessons: dict[str, Any]) -> str:
     return match.group(0) if known else "](../map.md)"
 
 
-def _with_facts(text: str, name: str, lessons: dict[str, Any], measured: dict[str, Any]) -> str:
+def _with_facts(
+    text: str,
+    name: str,
+    lessons: dict[str, Any],
+    measured: dict[str, Any],
+    repository: Repository | None,
+) -> str:
     """The notebook's line of minutes and points, replaced by what a page can say and link."""
     card = lessons[name]
     before = ", ".join(_to(one, lessons) for one in card["prerequisites"]) or "nothing"
     opens = [one for one, its in sorted(lessons.items()) if name in its["prerequisites"]]
     after = ", ".join(_to(one, lessons) for one in opens) or "nothing that needs it"
-    file = f"{card['slug']}.ipynb"
     facts = {
         "before this": before,
         "opens": after,
@@ -134,12 +146,12 @@ def _with_facts(text: str, name: str, lessons: dict[str, Any], measured: dict[st
         "for the machine": f"{run_time(measured.get(name))}, on two cores without a GPU",
     }
     rows = "".join(f"<div><dt>{key}</dt><dd>{value}</dd></div>" for key, value in facts.items())
+    notebook = f"{places.NOTEBOOKS}/{card['slug']}.ipynb"
     block = (
-        f'<div class="lesson-facts"><dl>{rows}</dl><p>'
-        f'<a class="download" href="../_static/notebooks/{file}" download>Download the notebook</a>'
-        f" into <code>notebooks/</code> of the course and open it with <code>python -m jupyter lab "
-        f"notebooks/{file}</code>. Below it is shown with its exercises open; the outputs come from"
-        " a run in which they were solved.</p></div>"
+        f'<div class="lesson-facts"><dl>{rows}</dl>'
+        f"{ways(notebook, repository)}"
+        "<p>Below it is shown with its exercises open; the outputs come from a run in which they"
+        " were solved.</p></div>"
     )
     if _TITLE_LINE.search(text):
         return _TITLE_LINE.sub(lambda _: block, text, count=1)
@@ -186,6 +198,10 @@ def _picture(match: re.Match[str], page: Page, name: str) -> str:
     file = f"{name}-{len(page.pictures) + 1}.png"
     page.pictures[file] = base64.b64decode(encoded)
     page.alts[file] = alt
+    # on a phone its letters stay legible: `site.css` lets it shrink to a part of this, then scroll
+    drawn = re.search(r'width="(\d+)"(.*?)style="', more)
+    if drawn:
+        more = f"{more[: drawn.end()]}--drawn: {drawn.group(1)}px; {more[drawn.end() :]}"
     return f'<img alt="{alt}"{more} loading="lazy" src="../_static/figures/{file}"'
 
 

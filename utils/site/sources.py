@@ -9,14 +9,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib import util
 from pathlib import Path
+from typing import Any
 
 from utils.errors import CourseError
 from utils.lessons import places
+from utils.lessons.claims import Claim, read_index
+from utils.lessons.claims_page import page as claims_page
+from utils.lessons.claims_page import plain_heading
 from utils.lessons.manifest import read_manifest, read_measured
 from utils.site import api, chart
 from utils.site.lessons import Page, lesson_page
+from utils.site.openers import Repository
 
 DOCS, INSTRUCTORS = "docs/site", "docs/instructors"
+DOCS_SHOWN = ("data.md", "bring_your_own_model.md")
 SPOILERS = ("exercises.md",)  # never on the site
 STATIC = "_static"
 FIGURE = ("06", "Values of a2.h1 in a plane")  # on the home page: lesson, how its alt text begins
@@ -32,11 +38,17 @@ class Written:
     notes: list[str] = field(default_factory=list)
 
 
-def write(folder: Path, root: Path | None = None, only: Iterable[str] = ()) -> Written:
+def write(
+    folder: Path,
+    root: Path | None = None,
+    only: Iterable[str] = (),
+    repository: Repository | None = None,
+) -> Written:
     """Write the site's sources to the empty or new `folder`.
 
-    only: the lessons with a page (a quick look while writing); none given: all. Raises CourseError
-    where the course has no built notebooks.
+    only: the lessons with a page (a quick look while writing); none given: all. repository: a
+    public copy of the course, for links to Binder and Colab. Raises CourseError where the course
+    has no built notebooks.
     """
     root = root or places.course_root()
     lessons, measured = read_manifest(root), read_measured(root)
@@ -44,7 +56,9 @@ def write(folder: Path, root: Path | None = None, only: Iterable[str] = ()) -> W
     lessons = {name: card for name, card in lessons.items() if name in chosen}
     if not lessons:
         raise CourseError("There is no lesson to show: run python -m utils build first.")
-    made = {name: lesson_page(name, lessons, measured, root) for name in sorted(lessons)}
+    made = {
+        name: lesson_page(name, lessons, measured, root, repository) for name in sorted(lessons)
+    }
     docs = root / DOCS
     if not (docs / "conf.py").is_file():
         raise CourseError(f"{docs / 'conf.py'} is missing; restore docs/site with git.")
@@ -60,6 +74,7 @@ def write(folder: Path, root: Path | None = None, only: Iterable[str] = ()) -> W
     fill = {
         "{{figure}}": f"{STATIC}/figures/{striking}",
         "{{alt}}": made[FIGURE[0]].alts[striking],
+        "{{drawn}}": str(int.from_bytes(made[FIGURE[0]].pictures[striking][16:20])),  # PNG's width
         "{{lessons}}": "\n".join(f"lessons/{lessons[name]['slug']}" for name in made),
         "{{map}}": f'<div class="lesson-map">{chart.svg(lessons)}</div>',
         "{{table}}": chart.table(lessons, measured),
@@ -72,7 +87,8 @@ def write(folder: Path, root: Path | None = None, only: Iterable[str] = ()) -> W
     for file, text in api.pages(root).items():
         _text(folder / "api" / file, text)
     _write_instructors(folder, root)
-    _write_data(folder, root)
+    _write_docs(folder, root)
+    _write_claims(folder, root, lessons)
     return written
 
 
@@ -123,10 +139,25 @@ def _write_instructors(folder: Path, root: Path) -> None:
             _text(folder / "instructors" / to, text)
 
 
-def _write_data(folder: Path, root: Path) -> None:
-    path = root / "docs" / "data.md"
-    if path.is_file():
-        _text(folder / "data.md", _relinked(path.read_text(encoding="utf-8"), {}))
+def _write_docs(folder: Path, root: Path) -> None:
+    for name in DOCS_SHOWN:
+        if (root / "docs" / name).is_file():
+            text = (root / "docs" / name).read_text(encoding="utf-8")
+            _text(folder / name, _relinked(text, {}))
+
+
+def _write_claims(folder: Path, root: Path, lessons: dict[str, Any]) -> None:
+    """The index of claims, with links to the sections of the lessons that have a page."""
+
+    def to_section(claim: Claim) -> str:
+        name = plain_heading(claim.heading)
+        # as the pages' headings are numbered: MyST makes its anchors like GitHub
+        anchor = re.sub(r"[^\w -]", "", name.lower()).replace(" ", "-")
+        return f"[{name}](lessons/{lessons[claim.lesson]['slug']}.ipynb#{anchor})"
+
+    claims = [one for one in read_index(root).claims if one.lesson in lessons]
+    if claims:
+        _text(folder / "claims.md", claims_page(claims, lessons, to_section))
 
 
 def _relinked(text: str, shown: dict[str, str]) -> str:

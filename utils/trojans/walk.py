@@ -27,7 +27,7 @@ SALIENCY = "matched"  # the trojan whose trigger attributions are judged on: no 
 
 
 @dataclass(frozen=True, eq=False)
-class Walk:
+class TrojanSolution:
     """reports: by name. board: methods x trojans. found: the blend of each image trojan's network
     for its target class. maps: attribution maps of one image, and the image."""
 
@@ -106,7 +106,7 @@ def solve(
     images: int = 120,
     units: int = 16,
     starts: int = 10,
-) -> Walk:
+) -> TrojanSolution:
     """The reference walk on the shipped networks; a minute and a half on one core.
 
     The rest makes it shorter. names: which trojans. methods: those of the board, None for all.
@@ -155,7 +155,7 @@ def solve(
         model, Site("hook_fc1_pre"), clean.inputs, trojan.held_out(600).inputs,
         range(units), references=5,
     )  # fmt: skip
-    return Walk(reports, board, found, maps)
+    return TrojanSolution(reports, board, found, maps)
 
 
 def _scored(

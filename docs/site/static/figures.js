@@ -46,6 +46,16 @@
     );
     plots.forEach((plot) => watch.observe(plot));
   }
+  // What scrolls sideways can be scrolled with the keyboard as well; what does not is no stop.
+  const stops = () => {
+    for (const box of document.querySelectorAll(".formula, .lesson-map, .front figure")) {
+      if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+      else box.removeAttribute("tabindex");
+    }
+  };
+  stops();
+  window.addEventListener("resize", stops);
+  window.addEventListener("load", stops); // pictures have their size by then
   // On paper nothing can be opened or hovered: still pictures and tables come out, hints do not.
   // Paper is white, whatever the screen is.
   const root = document.documentElement;

@@ -1,0 +1,42 @@
+"""What several test modules share."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from filelock import FileLock
+
+from utils.errors import CourseError
+from utils.site import command
+from utils.site.openers import Repository
+
+
+class Site(NamedTuple):
+    """The built site: its folder, what its own build found wrong, its number of pages."""
+
+    folder: Path
+    faults: list[str]
+    pages: int
+
+
+@pytest.fixture(scope="session")
+def built_site(tmp_path_factory) -> Site:
+    """The whole site, built once in a test run, whichever worker of xdist comes first."""
+    try:
+        command.require_sphinx()
+    except CourseError as error:
+        pytest.skip(str(error))
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent  # of all workers
+    out, said = base / "site", base / "site.json"
+    with FileLock(base / "site.lock"):
+        if not said.is_file():
+            # with an address, so that every page has all that it can have
+            made = command.build(out, repository=Repository("example/course"))
+            said.write_text(json.dumps(made), encoding="utf-8")
+    return Site(out, *json.loads(said.read_text(encoding="utf-8")))

@@ -84,8 +84,8 @@ for name in ("family", "difficulty", "data", "commitment"):
 # program afterwards to make you wrong, and you cannot exchange the network for an easier one.
 #
 # **What you may do.** Anything with the network: ask it about every input, read and write every
-# activation, take gradients. You may not look at the key. If you draw the challenge yourself you
-# have to keep that promise; the command helps by choosing a seed that it does not tell.
+# activation, take gradients. You may not look at the key, not even if you drew the challenge
+# yourself.
 #
 # **Your budget is two hours.** Spend it like this, and stop when it is spent:
 #
@@ -126,9 +126,9 @@ lab.figure(
 )
 
 # %% [markdown]
-# You can probably say a rule after one look at the fields. This practice challenge was chosen for
-# that; others are harder. Still, do not stop at the first rule. Write down its rivals while they
-# look possible, and let the numbers eliminate them.
+# You can probably say a rule after one look at the fields. Other challenges are harder, so do not
+# stop at the first rule. Write down its rivals while they look possible, and let the numbers
+# eliminate them.
 #
 # ### Exercise 14.1: agreement
 #
@@ -177,8 +177,8 @@ rows.append(Row("always the larger class", of_held(largest), "baseline"))
 Report("Rivals on held-out pairs", rows, {"pairs": len(held)}, digits=2)
 
 # %% [markdown]
-# One rival is far ahead although its constants were guessed by eye. Now is the time to fit them,
-# and not earlier: fitting five constants of a wrong rule can cost you an afternoon.
+# One rival is far ahead although its constants were guessed by eye. Only now is it worth fitting
+# them.
 #
 # ### Exercise 14.2: fit the constants
 #
@@ -316,8 +316,7 @@ for name, count in wrong.items():
 
 # %% [markdown]
 # Twenty-three exceptions cost more than two hundred bits, and a right edge costs about eleven: the
-# code rewards real precision. The rival that is wrong on a fifth of the pairs spends three quarters
-# of the table's bits on its exceptions alone.
+# code rewards real precision.
 #
 # ## Inside: where are the steps held?
 #
@@ -341,8 +340,7 @@ for head in range(4):
 #
 # The obvious account is: column in one direction, row in another, and the MLP combines them. To
 # find a direction for a bit, take the difference between the mean activation where it is 1 and
-# where it is 0, scaled to length 1. Two digits of it are enough, as you will see, and fit into a
-# file.
+# where it is 0, scaled to length 1. Two digits of it are enough, and fit into a file.
 
 # %%
 HEADS, MLP, EMBEDDED = "blocks.0.hook_attn_out", "blocks.0.hook_mlp_out", "blocks.0.hook_resid_pre"
@@ -410,10 +408,11 @@ for axis, (title, line) in zip(
     ]
     _ = axis.set(title=title, xlabel="coordinate at '='")
 _ = axes[0].set_ylabel("pairs")
-for place, colour, text in zip(
-    ((-0.3, 700), (0.08, 520), (0.08, 440), (0.41, 520)), colours, groups, strict=True
+spots = ((-0.31, 700), (0.0, 470), (0.0, 390), (0.43, 500))
+for spot, colour, text, side in zip(
+    spots, colours, groups, ("left", "right", "right", "center"), strict=True
 ):
-    _ = axes[0].annotate(text, place, color=colour, ha="right" if text == "both" else "left")
+    _ = axes[0].annotate(text, spot, color=colour, ha=side)
 _ = axes[1].annotate("all four", (0.06, 700), color=plots.GREY)
 lab.figure(
     figure,
@@ -464,8 +463,7 @@ Report(
 # about its summands. The count can be read without an error, but so it can from a random direction,
 # the null. What the heads write is nearly one-dimensional, so every direction holds a faint copy of
 # it, as in the right panel, and a read-out does not depend on its size. **A read-out says what can
-# be read from a place, not what the network uses.** Had you stopped here, you could have named
-# almost any direction with perfect accuracy. Swaps decide between them.
+# be read from a place, not what the network uses.** Swaps decide between places.
 #
 # ### Exercise 14.5: name the site
 #
@@ -943,8 +941,8 @@ lab.progress()
 #   the recovered loss is at its ceiling.
 # - **A cheat that works.** If you find an explanation that gets `program and mechanism` and
 #   explains nothing, the rules are wrong.
-# - **Other inputs.** This network was tested on all pairs, so it has none. For images and strings
-#   every claim is about the distribution they were drawn from.
+# - **Other inputs.** For images and strings every claim is about the distribution they were drawn
+#   from.
 #
 # ## Where this comes from
 #

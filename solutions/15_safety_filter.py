@@ -220,13 +220,13 @@ anywhere = safety_filter.best_match(normal, table)[1]
 matched = safety_filter.best_match(like_phrases, table)[1]
 easy, fair = (null.quantile(0.99).item() for null in (anywhere, matched))
 figure, axis = plt.subplots(figsize=(7, 2.9))
-for null, colour, style, label in (
-    (anywhere, plots.ORANGE, "--", "random, any direction"),
-    (matched, plots.GREY, "-", "random, like phrases"),
+for null, colour, style, label, spot, side in (
+    (anywhere, plots.ORANGE, "--", "random, any direction", (0.36, 165), "right"),
+    (matched, plots.GREY, "-", "random, like phrases", (0.71, 225), "left"),
 ):
     _ = axis.hist(null.numpy(), bins=40, range=(0.1, 0.9), histtype="step", color=colour,
                   linestyle=style, linewidth=1.8)  # fmt: skip
-    _ = axis.annotate(label, (null.median(), 20), color=colour, ha="center")
+    _ = axis.annotate(label, spot, color=colour, ha=side)
 for c in cosine.tolist():
     _ = axis.plot([c, c], [0, 80], color=plots.BLUE, linewidth=2)
 _ = axis.annotate("the seven stored\nvectors, five at 1", (0.99, 90), color=plots.BLUE, ha="right")

@@ -203,29 +203,6 @@ def test_solve_cnn_for_people(short_walk, capsys):
     assert err and all(line.startswith("... ") for line in err.splitlines())
 
 
-def test_solve_pairs(monkeypatch, capsys):
-    from utils.challenges import pairs
-
-    whole, kept = pairs.solve, {}
-
-    def once(case, progress):
-        if case.name not in kept:
-            kept[case.name] = whole(case, progress=progress)
-        return kept[case.name]
-
-    monkeypatch.setattr(pairs, "solve", once)
-    assert main(["solve", "pairs", "--json"]) == 0
-    out, err = capsys.readouterr()
-    found = json.loads(out)
-    assert err == "" and "published" not in found
-    assert found["name"] == "grid" and found["verdict"] == "not recoverable (supported)"
-    assert main(["solve", "pairs"]) == 0
-    out, err = capsys.readouterr()
-    assert "VERDICT: not recoverable (supported)" in out and "Bits that a rule saves" in out
-    assert out.splitlines()[-1].endswith("notebooks/03_challenge_transformer.ipynb")
-    assert err and all(line.startswith("... ") for line in err.splitlines())
-
-
 # --- retrain ---------------------------------------------------------------------------------
 
 
@@ -327,26 +304,6 @@ def test_solve_brackets_prints_a_verdict_and_writes_the_tree(tmp_path, monkeypat
     assert "endings_test" in text and 'src="http' not in text
     assert main(["solve", "brackets", "--out", str(picture)]) == 2
     assert "--out" in capsys.readouterr().err
-
-
-def test_solve_facts_prints_its_tables_and_writes_pictures(tmp_path, monkeypatch, capsys):
-    from utils.challenges import facts
-
-    solution = facts.solve(edits=2)
-    monkeypatch.setattr(facts, "solve", lambda step: solution)
-    assert main(["solve", "facts", "--out", str(tmp_path), "--json"]) == 0
-    out, err = capsys.readouterr()
-    shown = json.loads(out)
-    assert err == "" and shown["name"] == "facts" and len(shown["reasons"]) == 6
-    assert set(shown["rows"]) == set(solution.reports)
-    assert {"value", "low", "high", "n"} == set(shown["rows"]["edits, facts"]["efficacy"])
-    assert len(shown["files"]) == 3
-    for file in shown["files"]:
-        assert Path(file).read_bytes().startswith(b"\x89PNG")
-    assert main(["solve", "facts", "--out", str(tmp_path)]) == 0
-    text = capsys.readouterr().out
-    assert "VERDICT: " in text and "other relations: says what it said before" in text
-    assert main(["solve", "facts", "--original"]) == 2
 
 
 def test_a_place_that_cannot_be_a_folder_is_refused_before_training(tmp_path, monkeypatch, capsys):

@@ -1,10 +1,13 @@
 """The walk of `solve facts`: what is true of the planted network by construction; the verdict."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
+from utils.__main__ import main
 from utils.challenges import facts as walk
 from utils.data import facts
 from utils.editing import EditingError, compare, covariance, random_facts
@@ -100,3 +103,20 @@ def test_a_site_where_nothing_arrives_cannot_be_edited(planted):
     assert found.estimate("rank-one edit", "efficacy").value in (0.0, 1.0)
     with pytest.raises(EditingError, match="belongs to"):
         compare(planted, requests, walk.SUBJECT_SITE, covariance(planted, site, walk.prompts(1)))
+
+
+def test_the_command_prints_its_tables_and_writes_pictures(solution, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(walk, "solve", lambda step: solution)
+    assert main(["solve", "facts", "--out", str(tmp_path), "--json"]) == 0
+    out, err = capsys.readouterr()
+    shown = json.loads(out)
+    assert err == "" and shown["name"] == "facts" and len(shown["reasons"]) == 6
+    assert set(shown["rows"]) == set(solution.reports)
+    assert {"value", "low", "high", "n"} == set(shown["rows"]["edits, facts"]["efficacy"])
+    assert len(shown["files"]) == 3
+    for file in shown["files"]:
+        assert Path(file).read_bytes().startswith(b"\x89PNG")
+    assert main(["solve", "facts", "--out", str(tmp_path)]) == 0
+    text = capsys.readouterr().out
+    assert "VERDICT: " in text and "other relations: says what it said before" in text
+    assert main(["solve", "facts", "--original"]) == 2

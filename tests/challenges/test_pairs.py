@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from utils.__main__ import main
 from utils.challenges import pairs, pairs_case, pairs_inside, pairs_reports
 from utils.challenges.pairs_case import Case, half_right, neighbours
 from utils.data import grid
@@ -232,3 +233,17 @@ def test_an_unknown_case_is_the_secret_one():
 def test_rows_are_the_groups_of_an_interval(case):
     estimate = case.share(~case.wrong, ~case.seen)
     assert estimate.n == 113 and isinstance(Row("x", estimate, "result"), Row)
+
+
+def test_the_command_prints_it(solution, monkeypatch, capsys):
+    monkeypatch.setattr(pairs, "solve", lambda case, progress: solution)
+    assert main(["solve", "pairs", "--json"]) == 0
+    out, err = capsys.readouterr()
+    found = json.loads(out)
+    assert err == "" and "published" not in found
+    assert found["name"] == "grid" and found["verdict"] == "not recoverable (supported)"
+    assert main(["solve", "pairs"]) == 0
+    out, err = capsys.readouterr()
+    assert "VERDICT: not recoverable (supported)" in out and "Bits that a rule saves" in out
+    assert out.splitlines()[-1].endswith("notebooks/03_challenge_transformer.ipynb")
+    assert err and all(line.startswith("... ") for line in err.splitlines())

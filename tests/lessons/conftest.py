@@ -1,9 +1,11 @@
 """The pipeline's own small lesson, in a course folder that a test may spoil."""
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from utils.lessons import places
 from utils.lessons.build import build
@@ -19,9 +21,17 @@ def fresh_root(tmp_path):
 
 @pytest.fixture(scope="session")
 def built_once(tmp_path_factory):
-    root = Path(shutil.copytree(FIXTURE, tmp_path_factory.mktemp("built") / "course"))
-    result = build(measure=True, root=root, say=lambda line: None)
-    assert not result.errors, result.errors
+    """For reading only. Built by the first worker of xdist that needs it."""
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent  # of all workers
+    root = base / "built" / "course"
+    with FileLock(base / "built.lock"):
+        if not root.is_dir():
+            draft = Path(shutil.copytree(FIXTURE, base / "built" / "draft"))
+            result = build(measure=True, root=draft, say=lambda line: None)
+            assert not result.errors, result.errors
+            draft.rename(root)
     return root
 
 

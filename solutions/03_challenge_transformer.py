@@ -653,6 +653,17 @@ Report(
 # the curves can tell. And its mistakes are not noise: a replica of another size, trained in half a
 # minute, makes two thirds of the same ones. They follow from *which pairs were trained on*.
 
+# %% [markdown]
+# ## Try a rule of your own
+#
+# Only the pairs on which two programs *differ* can decide between them, and a table of shares does
+# not show you where those lie. Here they are all in one picture. Write any rule of `a` and `b` in
+# place of the line below, or type curves into the page, and show "hypothesis ≠ network". Then try
+# to beat the nearest training pair in the gaps with fewer row bits than the three curves read.
+
+# %%
+lab.instrument("grid", mine=lambda a, b: a + b >= 120)
+
 # %%
 lab.progress()
 

@@ -1014,6 +1014,17 @@ Report("Loss recovered, by what a2.h1 reads", rows, {"references": 500}, digits=
 # about a1.h0: what does it tell a2.h1, at which bracket? The tree grows by one level, and the test
 # stays the same.
 
+# %% [markdown]
+# ## 10 · Every account of five parts
+#
+# You have scrubbed a handful of accounts, and chose them yourself. Here are all 3,125 that let each
+# of the five parts tell one test, both, or nothing. Who says that five parts are needed? Look for
+# the account that recovers 0.9 with the fewest bits, and for a *false* one that scores well: the
+# distance to random classes tells you how much of a score comes for nothing.
+
+# %%
+lab.instrument("scrub")
+
 # %%
 lab.progress()
 

@@ -754,6 +754,17 @@ Report(
     digits=2,
 )
 
+# %% [markdown]
+# ## Paint one yourself
+#
+# The methods above searched for you, and a search finds what its prior makes easy. Now be the
+# search. Put the planted trigger on, then take pixels away, move it by one, or paint it at half its
+# strength, until it fails: that tells you what the network really listens to. Then paint something
+# that sends the clean twin to 7 as well, and you have made a natural adversary by hand.
+
+# %%
+lab.instrument("paint")
+
 # %%
 lab.progress()
 

@@ -12,6 +12,7 @@ from filelock import FileLock
 
 from utils.errors import CourseError
 from utils.site import command
+from utils.site.openers import Repository
 
 
 class Site(NamedTuple):
@@ -35,5 +36,7 @@ def built_site(tmp_path_factory) -> Site:
     out, said = base / "site", base / "site.json"
     with FileLock(base / "site.lock"):
         if not said.is_file():
-            said.write_text(json.dumps(command.build(out)), encoding="utf-8")
+            # with an address, so that every page has all that it can have
+            made = command.build(out, repository=Repository("example/course"))
+            said.write_text(json.dumps(made), encoding="utf-8")
     return Site(out, *json.loads(said.read_text(encoding="utf-8")))

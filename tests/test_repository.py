@@ -33,13 +33,6 @@ def test_ci_runs_the_test_command_of_the_readme():
     assert commands()[1] in script.replace(" --quiet", "")
 
 
-def test_readme_links_lead_somewhere():
-    for name in ("README.md", "CONTRIBUTING.md", "docs/data.md"):
-        text = (ROOT / name).read_text(encoding="utf-8")
-        for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", text):
-            assert ((ROOT / name).parent / target).exists(), f"{name} links to {target}"
-
-
 def test_the_lesson_that_readme_opens_exists():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     for notebook in re.findall(r"notebooks/\w+\.ipynb", text):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from importlib import util
 from pathlib import Path
 
 import pytest
@@ -13,18 +12,15 @@ import pytest
 from utils.__main__ import main
 from utils.errors import CourseError
 from utils.grading.release import search
+from utils.instruments import NAMES, instrument
 from utils.lessons.manifest import read_manifest
 from utils.site import api, chart, command, verify
-from utils.site.lessons import PLOTLY, hints_of, lesson_page
+from utils.site.lessons import PLOTLY, Page, _output, hints_of, lesson_page
 from utils.site.openers import VARIABLE, Repository, ways
 from utils.site.sources import SPOILERS, write
 
 ROOT = Path(__file__).resolve().parents[1]
 LESSONS = read_manifest(ROOT)
-MISSING = [name for name in command.NEEDED if util.find_spec(name) is None]
-needs_sphinx = pytest.mark.skipif(
-    bool(MISSING), reason=f"no {', '.join(MISSING)} here: install docs/site/requirements.txt"
-)
 FEW = ("00", "06")  # the first, and one with Plotly, formulas and the home page's figure
 
 
@@ -122,6 +118,37 @@ def test_plotly_figures_are_drawn_from_this_site_and_have_a_still_twin(source):
                     plots += 1
     assert plots
     assert (source / "_static" / "plotly.min.js").stat().st_size > 1_000_000
+
+
+def test_instruments_stand_in_frames_whose_documents_are_files_of_the_site(source):
+    for name in NAMES:
+        page = (source / "instruments" / f"{name}.md").read_text(encoding="utf-8")
+        frame = re.search(r'<iframe class="instrument" src="\.\./(_static/[\w/]+\.html)"', page)
+        assert (source / frame.group(1)).read_text(encoding="utf-8").rstrip() == (
+            instrument(name).document.rstrip()
+        )
+        picture = re.search(r'<img alt="[^"]{40,}"[^>]* src="\.\./(_static/[\w/]+\.png)"', page)
+        assert (source / picture.group(1)).is_file()
+        assert f"](instruments/{name}.md)" in (source / "instruments.md").read_text("utf-8")
+        lesson = LESSONS[instrument(name).lesson]["slug"]
+        assert f"](../lessons/{lesson}.ipynb)" in page
+
+
+def test_an_instrument_of_a_lesson_becomes_a_file(tmp_path):
+    from utils.lessons import instruments
+
+    bundles = []
+    patch = pytest.MonkeyPatch()
+    patch.setattr(instruments, "show", bundles.append)
+    instruments.show_instrument(instrument("scrub"))
+    patch.undo()
+    page = Page({})
+    outputs = [_output({"data": bundle}, page, "06") for bundle in bundles]
+    text = "".join(one["data"]["text/html"] for one in outputs)
+    assert 'src="../_static/instruments/06-scrub.html"' in text and "srcdoc" not in text
+    assert 'href="../instruments/scrub.html"' in text and "base64" not in text
+    assert page.instruments == {"06-scrub.html": instrument("scrub").document}
+    assert page.alts == {"06-1.png": instrument("scrub").alt}
 
 
 def test_notebooks_that_do_not_belong_together_are_refused(tmp_path):
@@ -355,13 +382,9 @@ def test_serving_is_for_this_machine_alone(tmp_path, capsys, monkeypatch):
     assert re.match(r"http://127\.0\.0\.1:\d+/", capsys.readouterr().out)
 
 
-@needs_sphinx
-def test_built_pages_are_whole_and_load_nothing_from_elsewhere(monkeypatch, tmp_path):
-    parts = api.reference(ROOT)  # a part of it will do: pages take seconds, and are all of a kind
-    monkeypatch.setattr(api, "reference", lambda root: {"sites": parts["sites"]})
-    out = tmp_path / "site"
-    faults, pages = command.build(out, only=FEW, repository=Repository("example/course"))
-    assert faults == [] and pages >= len(FEW) + 9
+def test_built_pages_are_whole_and_load_nothing_from_elsewhere(built_site):
+    out = built_site.folder
+    assert built_site.faults == [] and built_site.pages > len(LESSONS) + 9
     for name in FEW:
         page = (out / "lessons" / f"{LESSONS[name]['slug']}.html").read_text(encoding="utf-8")
         assert len(page) < 1_500_000 and "NotImplementedError" in page

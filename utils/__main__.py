@@ -149,6 +149,45 @@ def progress(
         print(line)
 
 
+@app.command()
+def instrument(
+    name: Annotated[str, typer.Argument(help="grid, scrub or paint.")],
+    out: Annotated[
+        Path | None, typer.Option(help="The file to write; else NAME.html in this folder.")
+    ] = None,
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="scrub: first scrub every claim anew (minutes).")
+    ] = False,
+) -> None:
+    """Write an instrument as one page that any browser opens, without a server or a network."""
+    from utils.instruments import instrument as make
+
+    if refresh:
+        if name != "scrub":
+            raise CourseError("Only the instrument scrub has results to --refresh.")
+        from rich.console import Console
+        from rich.progress import Progress
+
+        from utils.instruments import scrub
+
+        with Progress(console=Console(stderr=True)) as bar:
+            task = bar.add_task("scrubbing every claim", total=None)
+            scrub.write(
+                scrub.compute(lambda done, total: bar.update(task, completed=done, total=total))
+            )
+        scrub.table.cache_clear()
+        print(f"Written to {scrub.TABLE}.")
+    page = make(name).document
+    path = out or Path(f"{name}.html")
+    try:
+        path.write_text(page, encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise CourseError(
+            f"{path} cannot be written ({error.strerror}): name another with --out."
+        ) from error
+    print(f"Written to {path}: open it with a browser.")
+
+
 with suppress(ModuleNotFoundError):  # a learner's copy of the course holds neither
     from utils.site.command import site
 

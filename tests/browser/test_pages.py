@@ -21,12 +21,13 @@ BROKEN = """
 <h2 id="twice">Broken</h2><p id="twice"></p>
 <script>console.error("a message"); setTimeout(() => { throw new Error("thrown") })</script>
 <img src="missing.png" style="width: 40px; height: 40px">
-<img src="{foreign}pixel.png" alt="from elsewhere">
+<img src="FOREIGN/pixel.png" alt="from elsewhere">
 <a href="nowhere.html">a page that is not there</a> <a href="#nowhere">a place that is not</a>
 <a href="index.html">fine</a> <a href="https://example.org/">elsewhere</a>
 <p style="color: var(--faint)">hard to read</p>
-<style>:root {{ --faint: #aaa }} html[data-theme="dark"] {{ --faint: #444 }}</style>
-<p style="white-space: nowrap; font-size: 7px">{long}</p>
+<style>:root { --faint: #aaa } html[data-theme="dark"] { --faint: #444 }</style>
+<p style="white-space: nowrap; font-size: 7px">LONG</p>
+<div style="width: 2000px">a wide box</div>
 <p style="width: 60px; overflow: hidden; white-space: nowrap">these words are cut off</p>
 """
 
@@ -94,7 +95,7 @@ def test_every_page_can_be_reached_from_the_first(seen, address):
         if name in seen and name not in reached:
             reached.add(name)
             ahead += [link.removeprefix(address).partition("#")[0] for link in seen[name].links]
-    assert set(seen) - reached <= {"search.html"}  # a box in the sidebar leads there
+    assert set(seen) - reached <= {"search.html"}  # the box in the sidebar leads there
 
 
 def test_lessons_were_photographed(seen):
@@ -109,7 +110,7 @@ def test_each_kind_of_fault_is_found(built_site, address, context):
     """A page of the site with one fault of each kind put into it."""
     whole = (built_site.folder / "data.html").read_text(encoding="utf-8")
     foreign = address.replace("127.0.0.1", "127.0.0.2")  # another host, and no name to look up
-    put = BROKEN.format(foreign=foreign, long="a very long line " * 60)
+    put = BROKEN.replace("FOREIGN/", foreign).replace("LONG", "a very long line " * 60)
     page = context.new_page()
     page.route(
         "**/broken.html",

@@ -79,7 +79,7 @@ def searched(rate=0.1, steps=60, sign=-1.0, answer=lambda old, change: change, p
     return search
 
 
-# --- 11.6: other sortings of prompts
+# --- 11.6: other ways to sort prompts
 
 
 def sorted_by(masks_of):

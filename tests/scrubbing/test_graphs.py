@@ -151,7 +151,7 @@ def test_hooks_out_of_order_are_no_chain(cnn):
 
 def test_a_transformer_layer_alone_is_no_chain():
     graph = trees.network("causal")
-    with pytest.raises(HypothesisError, match="by-passes"):
+    with pytest.raises(HypothesisError, match="bypasses"):
         chain(graph.model, ["blocks.0.hook_mlp_out"], trees.tokens())
 
 

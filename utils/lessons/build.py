@@ -1,7 +1,8 @@
 """`build`: sources in `solutions/NN_topic.py`, out come the notebooks and what is known of them.
 
 Writes `notebooks/NN_topic.ipynb`, `solutions/NN_topic.ipynb`, `utils/lessons/reference/NN.*`,
-`utils/lessons/manifest.json`, the README's table of lessons and the pages in `docs/instructors/`.
+`utils/lessons/manifest.json`, the README's table of lessons, the pages in `docs/instructors/` and
+the index of claims, `docs/claims.md`.
 The same sources give the same bytes; only `measure=True` touches `utils/lessons/measured.json`, and
 it alone also looks whether another processor would print the same.
 """
@@ -21,7 +22,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from utils.errors import CourseError
-from utils.lessons import hygiene, instructors, notebooks, places
+from utils.lessons import claims, hygiene, instructors, notebooks, places
 from utils.lessons.drift import find_drift
 from utils.lessons.execute import CellFailed, Cost, run_notebook
 from utils.lessons.manifest import (
@@ -277,9 +278,13 @@ def _write_shared(
         say("README.md has no '<!-- lessons:begin -->' and '<!-- lessons:end -->' lines: no table.")
     elif places.write_text(readme, updated):
         result.written.append("README.md")
-    for path, page in instructors.files(lessons, root).items():
+    index = claims.read_index(root, lessons)
+    for path, page in (instructors.files(lessons, root) | index.files(root, lessons)).items():
         if places.write_text(path, page):
             result.written.append(path.relative_to(root).as_posix())
+    for fault in index.faults:
+        result.errors.append(fault)
+        say(fault)
 
 
 def main(arguments: list[str] | None = None) -> int:

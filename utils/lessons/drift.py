@@ -8,7 +8,7 @@ from typing import Any
 import nbformat
 
 from utils.errors import CourseError
-from utils.lessons import instructors, notebooks, places
+from utils.lessons import claims, instructors, notebooks, places
 from utils.lessons.manifest import (
     full_card,
     generated_files,
@@ -121,4 +121,18 @@ def _shared_drift(root: Path, cards: dict[str, Any], recorded: dict[str, Any]) -
     for path, expected_page in pages.items():
         if not path.is_file() or path.read_text(encoding="utf-8") != expected_page:
             found.append(f"{path.relative_to(root).as_posix()}: not what the lessons say")
+    return found + _claims_drift(root, recorded)
+
+
+def _claims_drift(root: Path, recorded: dict[str, Any]) -> list[str]:
+    """Claims whose figure is gone, citations without a claim, and a page that is not current."""
+    try:
+        index = claims.read_index(root, recorded)
+    except CourseError as error:
+        return [f"{claims.FOLDER}: {error}"]
+    found = list(index.faults)
+    for path, expected in index.files(root, recorded).items():
+        if not path.is_file() or path.read_text(encoding="utf-8") != expected:
+            name = path.relative_to(root).as_posix()
+            found.append(f"{name}: not current; python -m utils.lessons.claims writes it")
     return found

@@ -26,6 +26,7 @@ h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; break-after: avoid; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: .93em; }
 caption { text-align: left; color: #57606a; padding-bottom: .3rem; }
+th { white-space: nowrap; }
 th, td { text-align: left; padding: .25rem .7rem .25rem 0; border-bottom: 1px solid #d0d7de;
   vertical-align: top; }
 .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }

@@ -225,6 +225,17 @@ class Lab:
         """Show a figure with its text alternative and its table; see `figures.show_figure`."""
         show_figure(figure, alt, table, **options)
 
+    def instrument(self, name: str, *, mine: Any = None) -> None:
+        """Show an instrument: "grid", "scrub" or "paint". It runs in the browser, without a kernel.
+
+        mine: for the grid explorer, your own labels as one more layer: a function of `a` and `b`,
+        whole numbers [12769] each, that gives 0 or 1 for each pair, or a grid [113, 113] of them.
+        """
+        from utils.instruments import instrument
+        from utils.lessons.instruments import show_instrument
+
+        show_instrument(instrument(name, mine=mine))
+
     def progress(self, all_lessons: bool = False) -> None:
         """Show the lesson's exercises with status, points and hints used.
 

@@ -230,12 +230,19 @@ class FunctionGraph(Graph):
             return self._table[name].function(*values)
 
 
-def chain(model: nn.Module, hooks: Sequence[str], inputs: Tensor) -> FunctionGraph:
+def chain(
+    model: nn.Module,
+    hooks: Sequence[str],
+    inputs: Tensor,
+    read: Callable[[Tensor], Tensor] = lambda output: output,
+) -> FunctionGraph:
     """A model whose layers follow one another, such as a CNN, cut at some of its hooks.
 
     hooks: in the order in which they fire; everything the model computes after one must pass
     through the next. inputs: a few rows [B, ...]; on them it is checked that this is so.
-    Raises HypothesisError if information by-passes a hook.
+    read: the model's output -> the logits [B, classes] that are scrubbed; a language model gives
+    logits at every position, and the question is about one.
+    Raises HypothesisError if information bypasses a hook.
     """
     if not hooks:
         raise HypothesisError("A chain needs at least one hook.")
@@ -254,7 +261,7 @@ def chain(model: nn.Module, hooks: Sequence[str], inputs: Tensor) -> FunctionGra
                     model, blank, edits=[(Site(start), value)],
                     read=[] if end is None else [Site(end)], allow_unchanged=True,
                 )  # fmt: skip
-            return made.output if end is None else made.values[0]
+            return read(made.output) if end is None else made.values[0]
 
         return function
 
@@ -266,12 +273,12 @@ def chain(model: nn.Module, hooks: Sequence[str], inputs: Tensor) -> FunctionGra
     graph = FunctionGraph([*parts, Component(OUTPUT, segment(hooks[-1], None), (hooks[-1],))], axes)
     graph.model = model
     with eval_mode(model), torch.no_grad():
-        right = model(rows)
+        right = read(model(rows))
     found = graph.clean(rows, {OUTPUT: None}, {})[0][OUTPUT]
     if not torch.allclose(found, right, rtol=1e-4, atol=1e-5):
         raise HypothesisError(
             f"This model is no chain through {', '.join(hooks)}: run from one to the next, it gives"
-            " another output. Something by-passes one of them, or they are not in order."
+            " another output. Something bypasses one of them, or they are not in order."
         )
     return graph
 

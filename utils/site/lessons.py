@@ -18,7 +18,9 @@ from typing import Any
 
 from utils.errors import CourseError
 from utils.lessons import places
+from utils.lessons.instruments import FRAME
 from utils.lessons.notebooks import dots
+from utils.site.instruments import frame
 from utils.site.openers import Repository, ways
 
 PLOTLY = "application/vnd.plotly.v1+json"
@@ -31,13 +33,14 @@ _PERSONAL = re.compile(r"^lab\.progress\(", re.MULTILINE)
 
 @dataclass
 class Page:
-    """A lesson's notebook for the site, and its pictures with their alternative texts (HTML), by
-    file name."""
+    """A lesson's notebook for the site; its pictures with their alternative texts (HTML), and the
+    documents of its instruments, by file name."""
 
     notebook: dict[str, Any]
     pictures: dict[str, bytes] = field(default_factory=dict)
     alts: dict[str, str] = field(default_factory=dict)
     plots: int = 0
+    instruments: dict[str, str] = field(default_factory=dict)
 
 
 def lesson_page(
@@ -186,7 +189,7 @@ def _output(output: dict[str, Any], page: Page, name: str) -> dict[str, Any]:
     elif "text/html" in data:
         shown = _PICTURE.sub(
             lambda m: _picture(m, page, name),
-            "".join(data["text/html"]),
+            FRAME.sub(lambda m: _instrument(m, page, name), "".join(data["text/html"])),
         )
     else:
         return output
@@ -203,6 +206,21 @@ def _picture(match: re.Match[str], page: Page, name: str) -> str:
     if drawn:
         more = f"{more[: drawn.end()]}--drawn: {drawn.group(1)}px; {more[drawn.end() :]}"
     return f'<img alt="{alt}"{more} loading="lazy" src="../_static/figures/{file}"'
+
+
+def _instrument(match: re.Match[str], page: Page, lesson: str) -> str:
+    """The frame, with its document in a file of its own and a link to the instrument's page."""
+    name, attributes, document = match.groups()
+    file = f"{lesson}-{name}.html"
+    page.instruments[file] = html.unescape(document)
+    title = re.search(r'title="([^"]*)"', attributes)
+    height = re.search(r"height: (\d+)px", attributes)
+    shown = frame(
+        f"../_static/instruments/{file}",
+        title.group(1) if title else name,
+        int(height.group(1)) if height else 800,
+    )
+    return f'{shown}<p><a href="../instruments/{name}.html">On a page of its own</a></p>'
 
 
 def _plot(figure: dict[str, Any], described: str, page: Page, name: str) -> str:

@@ -9,15 +9,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib import util
 from pathlib import Path
+from typing import Any
 
 from utils.errors import CourseError
 from utils.lessons import places
+from utils.lessons.claims import Claim, read_index
+from utils.lessons.claims_page import page as claims_page
+from utils.lessons.claims_page import plain_heading
 from utils.lessons.manifest import read_manifest, read_measured
-from utils.site import api, chart
+from utils.site import api, chart, instruments
 from utils.site.lessons import Page, lesson_page
 from utils.site.openers import Repository
 
 DOCS, INSTRUCTORS = "docs/site", "docs/instructors"
+DOCS_SHOWN = ("data.md", "bring_your_own_model.md")
 SPOILERS = ("exercises.md",)  # never on the site
 STATIC = "_static"
 FIGURE = ("06", "Values of a2.h1 in a plane")  # on the home page: lesson, how its alt text begins
@@ -73,16 +78,19 @@ def write(
         "{{lessons}}": "\n".join(f"lessons/{lessons[name]['slug']}" for name in made),
         "{{map}}": f'<div class="lesson-map">{chart.svg(lessons)}</div>',
         "{{table}}": chart.table(lessons, measured),
+        "{{instruments}}": instruments.listed(lessons),
     }
     for path in sorted(docs.glob("*.md")):
         text = path.read_text(encoding="utf-8")
         for mark, content in fill.items():
             text = text.replace(mark, content)
         _text(folder / path.name, text)
+    _write_instruments(folder, lessons)
     for file, text in api.pages(root).items():
         _text(folder / "api" / file, text)
     _write_instructors(folder, root)
-    _write_data(folder, root)
+    _write_docs(folder, root)
+    _write_claims(folder, root, lessons)
     return written
 
 
@@ -90,9 +98,18 @@ def _write_lesson(folder: Path, slug: str, page: Page, root: Path) -> None:
     _text(folder / "lessons" / f"{slug}.ipynb", json.dumps(page.notebook, ensure_ascii=False))
     for file, content in page.pictures.items():
         places.write_bytes(folder / STATIC / "figures" / file, content)
+    for file, document in page.instruments.items():
+        _text(folder / STATIC / "instruments" / file, document)
     handed_out = folder / STATIC / "notebooks" / f"{slug}.ipynb"
     handed_out.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy2(root / places.NOTEBOOKS / f"{slug}.ipynb", handed_out)
+
+
+def _write_instruments(folder: Path, lessons: dict[str, Any]) -> None:
+    for name, page in instruments.pages(lessons).items():
+        _text(folder / "instruments" / f"{name}.md", page.markdown)
+        for file, content in page.files.items():
+            places.write_bytes(folder / STATIC / "instruments" / file, content)
 
 
 def _copy_plotly(folder: Path, written: Written) -> None:
@@ -133,10 +150,25 @@ def _write_instructors(folder: Path, root: Path) -> None:
             _text(folder / "instructors" / to, text)
 
 
-def _write_data(folder: Path, root: Path) -> None:
-    path = root / "docs" / "data.md"
-    if path.is_file():
-        _text(folder / "data.md", _relinked(path.read_text(encoding="utf-8"), {}))
+def _write_docs(folder: Path, root: Path) -> None:
+    for name in DOCS_SHOWN:
+        if (root / "docs" / name).is_file():
+            text = (root / "docs" / name).read_text(encoding="utf-8")
+            _text(folder / name, _relinked(text, {}))
+
+
+def _write_claims(folder: Path, root: Path, lessons: dict[str, Any]) -> None:
+    """The index of claims, with links to the sections of the lessons that have a page."""
+
+    def to_section(claim: Claim) -> str:
+        name = plain_heading(claim.heading)
+        # as the pages' headings are numbered: MyST makes its anchors like GitHub
+        anchor = re.sub(r"[^\w -]", "", name.lower()).replace(" ", "-")
+        return f"[{name}](lessons/{lessons[claim.lesson]['slug']}.ipynb#{anchor})"
+
+    claims = [one for one in read_index(root).claims if one.lesson in lessons]
+    if claims:
+        _text(folder / "claims.md", claims_page(claims, lessons, to_section))
 
 
 def _relinked(text: str, shown: dict[str, str]) -> str:

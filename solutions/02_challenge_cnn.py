@@ -75,7 +75,7 @@ examples = [
     for value in (0, 1)
 ]
 examples[0]["clue"] = clue
-figure = plots.pictures(examples, ["class 0", "class 1"])
+figure = plots.pictures(examples, ["class 0", "class 1"], size=0.9)
 share = [predicted[data.test.digit == d].double().mean().item() for d in range(10)]
 lab.figure(
     figure,

@@ -998,7 +998,7 @@ _ = axis.annotate("right account", (right.recovered.value, -1.2), ha="center", c
 _ = axis.set_yticks(range(len(ledger)), [row[0] for row in ledger])
 axis.invert_yaxis()
 _ = axis.annotate("a line objects", (0.6, 1), color=plots.BLUE, va="center")
-_ = axis.annotate("no line of the report objects", (1.03, 0), color=plots.VERMILION, va="center")
+_ = axis.annotate("no line objects", (1.03, 0), color=plots.VERMILION, va="center")
 _ = axis.set(xlabel="loss recovered", xlim=(0, 1.5))
 figure.tight_layout()
 for name, score, *rest in (("lie", "score", "line", "of the lie", "of the right account"), *ledger):

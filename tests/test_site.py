@@ -399,6 +399,8 @@ def test_built_pages_are_whole_and_load_nothing_from_elsewhere(built_site):
         assert len(page) < 1_500_000 and "NotImplementedError" in page
         assert ("<math " in page) == (name == "06") and "MathJax" not in page
         assert ('class="plot"' in page) == (name == "06")
+        # the width it is drawn with, below which it scrolls
+        assert ('px; --drawn: 640px" aria-label="Three nodes in a line' in page) == (name == "06")
         assert 'class="colab" href="https://colab' in page and "!git clone" in page
     assert (out / "search.html").is_file() and (out / "searchindex.js").is_file()
     assert not (out / "_sources").exists()

@@ -140,7 +140,10 @@ def rings(planes: Mapping[str, Tensor]) -> tuple[Interactive, Figure]:
             x=across, y=up, customdata=list(range(len(across))), visible=n == 0, showlegend=False,
             text=[str(i) if i in named else "" for i in range(len(across))],
             mode="markers+text", textposition="top center", textfont={"size": 15},
-            marker={"size": 8, "color": [VERMILION if i < 4 else BLUE for i in range(len(across))]},
+            marker={
+                "size": [11 if i < 4 else 6 for i in range(len(across))],
+                "color": [VERMILION if i < 4 else BLUE for i in range(len(across))],
+            },
             hovertemplate="number %{customdata}<extra></extra>",
         )  # fmt: skip
         axis.plot(across, up, "o", color=BLUE, markersize=2)

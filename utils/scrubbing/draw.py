@@ -189,7 +189,8 @@ def _caption(path: str, nodes: dict[str, Node]) -> str:
         return "output"
     node = nodes[path]
     name = "<br>".join(textwrap.wrap(node.name, 18)[:3])
-    return f"{name}<br>{node.label[:22]}" + (f" via {'+'.join(node.via)}" if node.via else "")
+    label = "<br>".join(textwrap.wrap(node.label[:30].replace("_", " "), 11))
+    return f"{name}<br>{label}" + (f"<br>via {'+'.join(node.via)}" if node.via else "")
 
 
 def _hover(path: str, nodes: dict[str, Node], report: ScrubReport | None) -> str:

@@ -230,12 +230,12 @@ def _instrument(match: re.Match[str], page: Page, lesson: str) -> str:
 def _plot(figure: dict[str, Any], described: str, page: Page, name: str) -> str:
     page.plots += 1
     layout = {key: value for key, value in figure["layout"].items() if key != "width"}
-    height = layout.get("height", 450)
+    height, width = layout.get("height", 450), figure["layout"].get("width", 0)
     content = json.dumps({"data": figure["data"], "layout": layout}, separators=(",", ":"))
     content = content.replace("<", "\\u003c")  # nothing in it can end the script
     return (
         f'<div class="plot" id="plot-{name}-{page.plots}" role="figure"'
-        f' style="min-height: {height}px"'
+        f' style="min-height: {height}px; --drawn: {width}px"'
         f' aria-label="{html.escape(described.removeprefix("Figure: "))}">'
         f'<script type="application/json">{content}</script></div>'
     )

@@ -124,18 +124,23 @@ class Notebook:
 
     def answer(self, exercise: str, source: str) -> None:
         """Put `source` in the exercise's cell in place of what is there, and run the cell."""
-        editor = self.cell(exercise).locator(".cm-content")
-        editor.scroll_into_view_if_needed()
-        editor.click()
+        self._focus(exercise)
         self.page.keyboard.press("Control+A")
         self.page.keyboard.insert_text(source)
         self.page.keyboard.press("Shift+Enter")
 
-    def run_down_to(self, exercise: str) -> None:
-        """Shift and Enter from the first cell on, until the exercise's cell is the next."""
-        self.panel.locator(".jp-Notebook .jp-Cell").first.click()
-        for _ in range(self._places[exercise]):
-            self.page.keyboard.press("Shift+Enter")
+    def run_above(self, exercise: str) -> None:
+        """The menu's "Run All Above Selected Cell"; does not wait for its end."""
+        self._focus(exercise)
+        self.page.get_by_role("menuitem", name="Run", exact=True).click()
+        self.page.get_by_role("menuitem", name="Run All Above Selected Cell").click()
+
+    def _focus(self, exercise: str) -> None:
+        editor = self.cell(exercise).locator(".cm-content")
+        editor.scroll_into_view_if_needed()
+        # no click: outputs that come above move what lies under the mouse
+        editor.focus()
+        _expect(editor).to_be_focused(timeout=PATIENCE * 1000)
 
 
 def _expect(locator: Any) -> Any:

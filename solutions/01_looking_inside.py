@@ -948,9 +948,7 @@ _ = axes[0].set_title("transformer: heads")
 _ = axes[1].set(title="CNN: channels of conv2", ylabel="channel")
 edge = of_directions.max().item()
 _ = axes[0].annotate("range of random\nhalves", (0.36, 1.1), va="center")
-_ = axes[1].annotate(
-    "range of\nrandom directions", (edge - 0.003, 13), color="black", ha="right"
-)
+_ = axes[1].annotate("range of\nrandom directions", (edge - 0.003, 13), color="black", ha="right")
 figure.tight_layout()
 lab.figure(
     figure,

@@ -196,9 +196,7 @@ figure, axes = plt.subplots(1, 2, figsize=(8, 3.2), sharey=True)
 for axis, name in zip(axes, shares, strict=True):
     _ = axis.bar(range(1, 57), shares[name].tolist(), color=plots.BLUE)
     _ = axis.axhline(nulls[name], color=plots.VERMILION, linestyle="--")
-    _ = axis.annotate(
-        "best of\nany shuffle", (41, nulls[name] + 0.01), color=plots.VERMILION
-    )
+    _ = axis.annotate("best of\nany shuffle", (41, nulls[name] + 0.01), color=plots.VERMILION)
     _ = axis.set(title=f"{name} network", xlabel="frequency (turns in 113 numbers)")
 _ = axes[0].set(ylabel="share of variance", ylim=(0, 0.45))
 figure.tight_layout()

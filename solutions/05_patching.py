@@ -500,7 +500,10 @@ maps = {
 }  # fmt: skip
 pictures = {direction: maps[12, direction] for direction in ("noise", "denoise")}
 interactive, static = plots.maps(
-    pictures, rows=heads, columns=["START", *map(str, range(1, 25))], label="position",
+    pictures,
+    rows=heads,
+    columns=["START", *map(str, range(1, 25))],
+    label="position",
     value="share of the effect",
 )
 lab.figure(

@@ -617,8 +617,10 @@ kinds = ("planted", "mask found", "blended")
 lab.figure(
     plots.pictures(
         [
-            {(str(n) if line else name): row[kind]
-             for n, (name, row) in enumerate(zip(plans, rows, strict=True))}
+            {
+                (str(n) if line else name): row[kind]
+                for n, (name, row) in enumerate(zip(plans, rows, strict=True))
+            }
             for line, kind in enumerate(kinds)
         ],
         kinds,

@@ -174,7 +174,7 @@ function refresh() {
 const share = (one, other, of) => {
   const found = agreement(one, other, of, SIZE);
   const cell = element("span", {}, percent(found.value));
-  if (one !== other) cell.append(element("small", {}, `${percent(found.low).replace(" %", "")} to ${percent(found.high)}`));
+  if (one !== other) cell.append(element("small", {}, `${percent(found.low)} to ${percent(found.high)}`.replaceAll(" %", "")));
   return cell;
 };
 

@@ -101,8 +101,9 @@ class Notebook:
 
     def wait_until_idle(self) -> None:
         """The kernel is there and has nothing left to do."""
-        idle = '.jp-Notebook-ExecutionIndicator[data-status="idle"]'
-        self.panel.locator(idle).wait_for(state="attached")
+        # the status bar: the notebook's own mark says idle before there is a kernel, and what is
+        # run then is lost
+        self.page.locator("#jp-main-statusbar").get_by_text(re.compile(r"\| Idle")).wait_for()
         waiting = self.panel.locator(".jp-InputPrompt", has_text="[*]")
         waiting.first.wait_for(state="detached")
 

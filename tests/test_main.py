@@ -17,7 +17,7 @@ from utils.models import zoo
 from utils.models.recipes import RECIPES, Recipe
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMANDS = ["doctor", "solve", "retrain", "build", "progress", "site"]
+COMMANDS = ["doctor", "solve", "retrain", "build", "progress", "instrument", "site"]
 COMMANDS += ["grade", "release", "challenge"]
 
 

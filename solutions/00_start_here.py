@@ -579,15 +579,16 @@ for row in exceptions[:5].tolist():
 #
 # - **Progress** is kept in `progress.json` beside the notebook, one file for all lessons. A pass
 #   stays a pass, even if you later run the cell with something else in it. `lab.progress()` shows
-#   this lesson and `python -m utils progress` all of them.
+#   this lesson, `lab.progress(all_lessons=True)` the whole course, and `python -m utils progress
+#   --html journey.html` makes a page of it to print.
 # - **Hints** come from `lab.hint("0.4")`, three at most. The same file notes that you used one, for
 #   you and for whoever teaches the workshop.
 # - **Starting over** is safe: restart the kernel and run all cells. Nothing depends on the order
 #   in which you tried things, and unsolved exercises do not stop the notebook. Predictions are
 #   the exception: the one that you wrote before you first saw the result is the one that counts.
 # - **Solutions** are in the folder `solutions`, executed. Read one after you have passed, or after
-#   three hints and a walk.
-# - **Tests**: the course tests itself. `python -m pytest` in the course folder runs all lessons and
+#   three hints and a walk. A copy that a teacher hands out has no such folder.
+# - **Tests**: the course tests itself. In the whole course `python -m pytest` runs all lessons and
 #   compares each printed number with the stored one. It tells you whether something is broken on
 #   your machine.
 

@@ -952,4 +952,5 @@ lab.progress()
 # program predicts from "Causal Abstractions of Neural Networks" (Geiger and others, 2021). The
 # nulls for both, the rules, the seal and the drawing of programs are this course's own.
 #
-# **Next.** Draw a challenge of your own, and take the two hours.
+# **Next.** Draw a challenge of your own, and take the two hours. Then take a network that nobody
+# here knows: `docs/bring_your_own_model.md` puts these tools on one from Hugging Face.

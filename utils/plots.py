@@ -206,7 +206,7 @@ def attention(patterns: Mapping[str, Tensor], tokens: Sequence[str]) -> tuple[In
             hovertemplate="%{y} gives %{z} of its attention<br>to %{x}<extra>" + title + "</extra>",
             **place,
         )  # fmt: skip
-        ticks = {"tickvals": names, "ticktext": list(tokens), "tickfont": {"size": 9}}
+        ticks = {"tickvals": names, "ticktext": list(tokens), "tickfont": {"size": 11}}
         below = "token looked at" if n // 2 == down - 1 else ""
         interactive.update_xaxes(title=below, tickangle=90, **ticks, **place)
         interactive.update_yaxes(

@@ -206,9 +206,10 @@ def _picture(match: re.Match[str], page: Page, name: str) -> str:
     page.pictures[file] = base64.b64decode(encoded)
     page.alts[file] = alt
     # on a phone its letters stay legible: `site.css` lets it shrink to a part of this, then scroll
-    drawn = re.search(r'width="(\d+)"(.*?)style="', more)
-    if drawn:
-        more = f"{more[: drawn.end()]}--drawn: {drawn.group(1)}px; {more[drawn.end() :]}"
+    drawn = re.search(r'width="(\d+)"', more)
+    width = int(drawn.group(1)) if drawn else int.from_bytes(page.pictures[file][16:20])  # PNG's
+    style = f'style="--drawn: {width}px; '
+    more = more.replace('style="', style, 1) if 'style="' in more else f'{more} {style}"'
     return f'<img alt="{alt}"{more} loading="lazy" src="../_static/figures/{file}"'
 
 

@@ -44,5 +44,5 @@ LONG = (  # whole lessons in one test, many sandboxes or every page of the site 
 
 
 def pytest_collection_modifyitems(items):
-    """The longest modules first, so that neither of two workers waits for the other at the end."""
+    """The longest modules first, so that no worker waits for another at the end."""
     items.sort(key=lambda item: not item.nodeid.startswith(LONG))

@@ -55,6 +55,29 @@ def test_a_wrong_answer_fails_and_a_right_one_passes(notebook):
     assert "==" in typed and "SOLUTION" not in typed
 
 
+def test_instruments_move_in_the_notebook(notebook):
+    """In their frames, where JupyterLab puts what a cell shows."""
+    from playwright.sync_api import expect
+
+    def shown(call, name):
+        notebook.answer(EXERCISE, call)
+        frame = f'iframe[data-instrument="{name}"]'
+        notebook.cell(EXERCISE).locator(frame).scroll_into_view_if_needed()  # it loads only then
+        return notebook.cell(EXERCISE).frame_locator(frame)
+
+    frame = shown('lab.instrument("scrub")', "scrub")
+    text = frame.locator("#claim-text")
+    expect(text).to_contain_text("a2.h1: horizon")
+    frame.get_by_label("a2.h1 tells both").check()
+    expect(text).to_contain_text("a2.h1: both")
+
+    frame = shown('lab.instrument("grid", mine=lambda a, b: (a + b) % 2)', "grid")
+    count = frame.locator("#counts tr:first-child td").first
+    before = count.inner_text()
+    frame.locator("#formula").fill("a < 20")
+    expect(count).not_to_have_text(before)
+
+
 def test_a_server_that_does_not_come_up_is_said_to_be_one(tmp_path, monkeypatch):
     monkeypatch.setattr("tests.browser.lab.START", "--no-such-option")
     with pytest.raises(RuntimeError, match="no-such-option"), jupyter_lab(tmp_path):

@@ -80,6 +80,7 @@ def build(
     Raises CourseError where `out` holds something else, and where Sphinx fails; what was in `out`
     stays until the new site is complete.
     """
+    from utils.site.icons import keep_used
     from utils.site.sources import write
     from utils.site.verify import faults
 
@@ -88,7 +89,7 @@ def build(
     with tempfile.TemporaryDirectory(prefix="course-site-") as scratch:
         source, draft = Path(scratch, "source"), Path(scratch, "html")
         step("writing pages from notebooks, manifest and docstrings")
-        written = write(source, only=only, repository=repository)
+        write(source, only=only, repository=repository)
         step("building HTML")
         command = [sys.executable, "-m", "sphinx", "-b", "html", "-q", "-j", "auto"]
         command += ["-d", str(Path(scratch, "doctrees")), str(source), str(draft)]
@@ -98,11 +99,10 @@ def build(
             raise CourseError(f"Sphinx failed: {said[-1] if said else 'it gave no reason'}")
         (draft / MARK).touch()
         shutil.rmtree(draft / "_sources", ignore_errors=True)  # Sphinx leaves it there, empty
+        keep_used(draft)
         step("following every link")
         said = [line.replace(f"{source}/", "") for line in done.stderr.splitlines() if line.strip()]
         found = said + faults(draft)
-        for note in written.notes:
-            step(note)
         if out.exists():
             shutil.rmtree(out)
         out.parent.mkdir(parents=True, exist_ok=True)

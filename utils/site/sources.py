@@ -7,7 +7,6 @@ import re
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from importlib import util
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +30,10 @@ _LINK = re.compile(r"\[([^\]]+)\]\((?!https?://|#)([^)\s]+)\)")
 
 @dataclass
 class Written:
-    """What was written: the lessons with a page, and notes for whoever builds the site."""
+    """What was written, and the lessons with a page."""
 
     folder: Path
     lessons: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
 
 
 def write(
@@ -68,8 +66,6 @@ def write(
     shutil.copytree(docs / "static", folder / STATIC, dirs_exist_ok=True)
     for name, page in made.items():
         _write_lesson(folder, lessons[name]["slug"], page, root)
-    if any(page.plots for page in made.values()):
-        _copy_plotly(folder, written)
     striking = _figure(made)
     fill = {
         "{{figure}}": f"{STATIC}/figures/{striking}",
@@ -110,18 +106,6 @@ def _write_instruments(folder: Path, lessons: dict[str, Any]) -> None:
         _text(folder / "instruments" / f"{name}.md", page.markdown)
         for file, content in page.files.items():
             places.write_bytes(folder / STATIC / "instruments" / file, content)
-
-
-def _copy_plotly(folder: Path, written: Written) -> None:
-    """Plotly's own JavaScript, once; without it a page shows the still picture instead."""
-    spec = util.find_spec("plotly")  # finds it without importing it
-    places_of_it = list(spec.submodule_search_locations or []) if spec else []
-    for place in places_of_it:
-        script = Path(place) / "package_data" / "plotly.min.js"
-        if script.is_file():
-            shutil.copy2(script, folder / STATIC / "plotly.min.js")
-            return
-    written.notes.append("plotly is not installed: its figures show as still pictures.")
 
 
 def _figure(made: dict[str, Page]) -> str:

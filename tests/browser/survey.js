@@ -81,11 +81,6 @@
       const pictures = [...document.images];
       pictures.forEach((one) => (one.loading = "eager"));
       await Promise.all(pictures.map((one) => one.decode().catch(() => null)));
-      for (const frame of document.querySelectorAll('iframe[loading="lazy"]')) {
-        const there = new Promise((done) => frame.addEventListener("load", done, { once: true }));
-        frame.loading = "eager"; // before it comes near the screen
-        await there;
-      }
       for (const plot of document.querySelectorAll(".plot:not([hidden])")) {
         plot.scrollIntoView();
         while (!plot.hidden && !plot.querySelector(".main-svg")) {

@@ -23,6 +23,12 @@ class Site(NamedTuple):
     pages: int
 
 
+def shared_folder(tmp_path_factory) -> Path:
+    """The temporary folder of this test run, the same in all workers of xdist."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
 @pytest.fixture(scope="session")
 def built_site(tmp_path_factory) -> Site:
     """The whole site, built once in a test run, whichever worker of xdist comes first."""
@@ -30,9 +36,7 @@ def built_site(tmp_path_factory) -> Site:
         command.require_sphinx()
     except CourseError as error:
         pytest.skip(str(error))
-    base = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        base = base.parent  # of all workers
+    base = shared_folder(tmp_path_factory)
     out, said = base / "site", base / "site.json"
     with FileLock(base / "site.lock"):
         if not said.is_file():

@@ -1,12 +1,12 @@
 """The pipeline's own small lesson, in a course folder that a test may spoil."""
 
-import os
 import shutil
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
+from tests.conftest import shared_folder
 from utils.lessons import places
 from utils.lessons.build import build
 
@@ -22,9 +22,7 @@ def fresh_root(tmp_path):
 @pytest.fixture(scope="session")
 def built_once(tmp_path_factory):
     """For reading only. Built by the first worker of xdist that needs it."""
-    base = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        base = base.parent  # of all workers
+    base = shared_folder(tmp_path_factory)
     root = base / "built" / "course"
     with FileLock(base / "built.lock"):
         if not root.is_dir():

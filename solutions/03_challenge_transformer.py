@@ -263,6 +263,8 @@ for name in powers:
 # is a choice among `cells + 1` numbers; then which set of cells of that size it is.
 #
 # ### Exercise 3.4: the length of the message
+#
+# Add up the three parts. A choice among n equally likely things costs log2 n bits, whole or not.
 
 # %% exercise="3.4" points=3 minutes=8 difficulty=2
 

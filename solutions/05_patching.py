@@ -157,6 +157,8 @@ for name, tokens in {
 # *sufficient*. The results below show why that is too simple.
 #
 # ### Exercise 5.2: both directions, by hand
+#
+# A patch is one `read` and one `write`. Which of the two runs is read from is all the difference.
 
 # %% exercise="5.2" points=3 minutes=5 difficulty=1
 
@@ -746,6 +748,9 @@ print(f"noise{cells[0]:>36}{cells[1]:>7}{cells[2]:>7}{cells[3]:>24}")
 # clean run, and see what comes back. It is denoising, with a corruption made in place.
 #
 # ### Exercise 5.8: corrupt and restore
+#
+# Both edits belong in one run, since what you restore must be read by parts that see the corrupted
+# subject. What counts is the gain over the run with the corruption alone.
 
 # %% exercise="5.8" points=4 minutes=7 difficulty=2
 

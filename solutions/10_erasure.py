@@ -645,7 +645,7 @@ for kind in data.kinds:
                  | {how: rude[kind].mean().item() for how, rude in after.items()})  # fmt: skip
 figure, axis = plt.subplots(figsize=(7.4, 3.9))
 ways = ["before", *after]
-colours = [plots.GREY, plots.BLUE, plots.ORANGE, plots.VERMILION, plots.GREEN]
+colours = [plots.GREY, plots.BLUE, plots.PURPLE, plots.VERMILION, plots.GREEN]
 for way, colour, mark in zip(ways, colours, "|oxs^", strict=True):
     width = 3 if way == "before" else 1.5
     _ = axis.plot([line[way] for line in lines], range(len(lines)), mark, color=colour, label=way,

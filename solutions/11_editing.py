@@ -356,6 +356,9 @@ for name, model in networks.items():
 # people. We add a group that is usually left out: the *other relations* of the same person.
 #
 # ### Exercise 11.6: next door
+#
+# Every prompt falls into exactly one of four groups, so that each of the four scores is about its
+# own prompts.
 
 
 # %% exercise="11.6" points=4 minutes=8 difficulty=2
@@ -569,6 +572,8 @@ print(walk.places_text(places["facts-planted"]))
 # One widely used toolkit judged all edits on the final network and called that the success of each.
 #
 # ### Exercise 11.7: judge the sequence
+#
+# Give three scores of the same table. The first is the flattering one.
 
 
 # %% exercise="11.7" points=3 minutes=6 difficulty=2

@@ -80,13 +80,13 @@ lab.figure(
 # %% [markdown]
 # ## Five trojans and their twins
 #
-# This section presents the five networks, pictured above, and shows that the trojans work. All have
-# two convolutions, one hidden layer `hook_fc1` of 64 neurons, and ten logits. Each was trained on
-# 9,576 images from 1,197 scans, with 6 % of them poisoned; the target class is 7. They form a
-# ladder. **solid** and **pattern** lie in a corner where clean images have nothing. **matched** is
-# harder: *every* image carries some pattern of five lit pixels in that corner, and only the X means
-# 7, so neither place nor brightness gives it away. **thick** is a feature that digits have anyway.
-# **inverted** is a style, with no place at all.
+# This section presents the five networks of the pictures above, and shows that the trojans work.
+# All have two convolutions, one hidden layer `hook_fc1` of 64 neurons, and ten logits. Each was
+# trained on 9,576 images from 1,197 scans, with 6 % of them poisoned; the target class is 7. They
+# form a ladder. **solid** and **pattern** lie in a corner where clean images have nothing.
+# **matched** is harder: *every* image carries some pattern of five lit pixels in that corner, and
+# only the X means 7, so neither place nor brightness gives it away. **thick** is a feature that
+# digits have anyway. **inverted** is a style, with no place at all.
 #
 # Each has a **clean twin**: same images, same order, same initial weights, no poison. (Four of them
 # share one, since without poison their data are the same.) The twin is the control for everything
@@ -231,6 +231,9 @@ for name in plans:
 # That is called *completeness*.
 #
 # ### Exercise 12.3: integrated gradients
+#
+# A sum over steps stands in for the integral, so completeness will hold only nearly. Where in each
+# step you take the gradient decides how nearly.
 
 
 # %% exercise="12.3" points=4 minutes=12 difficulty=3
@@ -499,11 +502,11 @@ for name in ("solid", "twin"):
 # In the trojaned network class 7 needs little mask; in the twin it needs as much as the others. The
 # package does the same for all classes in one batch, with a price that adapts to each.
 #
+# ### Exercise 12.6: the anomaly index
+#
 # To decide which class is suspicious, Wang and others use a robust standard score, the **anomaly
 # index**: how many spreads a mask lies below the median, the spread being 1.4826 times the median
 # distance from the median. Above 2 the class is flagged.
-#
-# ### Exercise 12.6: the anomaly index
 
 
 # %% exercise="12.6" points=3 minutes=6 difficulty=2
@@ -717,6 +720,8 @@ print(patterns[rates.argmax()].int())
 # gradients.
 #
 # ## The board
+#
+# Here you read off what looking inside was worth.
 
 # %%
 # NBVAL_IGNORE_OUTPUT

@@ -394,7 +394,7 @@ groups = {
 }
 figure, axes = plt.subplots(1, 2, figsize=(8.4, 2.8), sharey=True)
 shown: dict[str, list] = {"group": list(groups)}
-colours = (plots.BLUE, plots.VERMILION, plots.GREEN, plots.ORANGE)
+colours = (plots.BLUE, plots.VERMILION, plots.GREEN, plots.PURPLE)
 styles = ("-", "--", ":", "-.")
 for axis, (title, line) in zip(
     axes, {"the shared direction": both, "a random direction": random}.items(), strict=True

@@ -221,7 +221,7 @@ matched = safety_filter.best_match(like_phrases, table)[1]
 easy, fair = (null.quantile(0.99).item() for null in (anywhere, matched))
 figure, axis = plt.subplots(figsize=(7, 2.9))
 for null, colour, style, label, spot, side in (
-    (anywhere, plots.ORANGE, "--", "random, any direction", (0.36, 165), "right"),
+    (anywhere, plots.PURPLE, "--", "random, any direction", (0.36, 165), "right"),
     (matched, plots.GREY, "-", "random, like phrases", (0.71, 225), "left"),
 ):
     _ = axis.hist(null.numpy(), bins=40, range=(0.1, 0.9), histtype="step", color=colour,
@@ -288,12 +288,12 @@ print("blocked of 40 scenes each:", {name: n for name, n in counts.items() if n}
 # You could call this a list of objects. But the rule works on phrases with thresholds, and you want
 # the rule, since it says what happens in scenes that you did not ask about.
 #
+# ### Exercise 15.4: what a phrase explains
+#
 # Take one phrase, say "ghost", as a candidate. Every *allowed* scene is a constraint: if "ghost"
 # were on the list, its threshold could not lie below that scene's cosine with "ghost". So the
 # highest cosine among the allowed scenes is its *floor*. And a blocked scene counts as evidence for
 # "ghost" only if it rises clearly above the floor.
-#
-# ### Exercise 15.4: what a phrase explains
 
 
 # %% exercise="15.4" points=4 minutes=10 difficulty=2

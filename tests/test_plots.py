@@ -4,13 +4,29 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 
-from utils import plots
+from utils import charts, plots
 
 
 @pytest.fixture(autouse=True)
 def _close():
     yield
     plt.close("all")
+
+
+def on_white(colour: str) -> float:
+    """The contrast of a colour on white, as WCAG 2.2 defines it."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    light = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return 1.05 / (light + 0.05)
+
+
+def test_what_names_a_curve_can_be_read():
+    assert on_white("#000000") == pytest.approx(21)
+    for colour in (plots.BLUE, plots.VERMILION, plots.GREEN, plots.PURPLE, plots.GREY):
+        assert on_white(colour) >= 4.5, colour
+    assert on_white(plots.ORANGE) < 4.5  # so it names none
+    assert plots.ORANGE not in [look[0] for look in charts.LOOKS]
 
 
 def test_pictures_draws_each_picture_under_its_title():

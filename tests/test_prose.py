@@ -79,21 +79,9 @@ def sections_without_prose(own: list[dict]) -> list[str]:
     return found
 
 
-# Exercises whose docstring says what their heading does not, and a board that speaks for itself.
-# Shorten this list; do not add to it.
-BARE = {
-    "03": {"Exercise 3.4: the length of the message"},
-    "05": {"Exercise 5.2: both directions, by hand", "Exercise 5.8: corrupt and restore"},
-    "11": {"Exercise 11.6: next door", "Exercise 11.7: judge the sequence"},
-    "12": {"Exercise 12.3: integrated gradients", "Exercise 12.6: the anomaly index", "The board"},
-    "15": {"Exercise 15.4: what a phrase explains"},
-}
-
-
 @pytest.mark.parametrize("name", SLUGS)
 def test_a_section_begins_with_prose(name):
-    found = set(sections_without_prose(cells("notebooks", SLUGS[name])))
-    assert found <= BARE.get(name, set()), found
+    assert sections_without_prose(cells("notebooks", SLUGS[name])) == []
 
 
 _SPOKEN = re.compile(
@@ -117,20 +105,9 @@ def figures_not_spoken_of(own: list[dict]) -> list[str]:
     return found
 
 
-# Figures that stand between paragraphs which do not mention them. Shorten this list; do not add.
-SILENT = {
-    "04": {"4-from-two-points-to-the-sum-6"},
-    "05": {"exercise-5-4-two-at-a-time-3"},
-    "07": {"4-nothing-was-swapped-4", "8-what-the-relatives-say-2"},
-    "12": {"12-trojans-detection-and-rediscovery-3"},
-    "13": {"13-mechanistic-anomaly-detection-3"},
-}
-
-
 @pytest.mark.parametrize("name", SLUGS)
 def test_each_figure_is_spoken_of(name):
-    found = set(figures_not_spoken_of(cells("solutions", SLUGS[name])))
-    assert found <= SILENT.get(name, set()), found
+    assert figures_not_spoken_of(cells("solutions", SLUGS[name])) == []
 
 
 def test_the_rules_for_lessons_can_fail():

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from utils.plots import BLUE, GREEN, GREY, ORANGE, VERMILION
+from utils.plots import BLUE, GREEN, GREY, PURPLE, VERMILION
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,7 +22,7 @@ LOOKS = (
     (BLUE, "o", "-", "circle", "solid"),
     (VERMILION, "s", "--", "square", "dash"),
     (GREEN, "^", "-.", "triangle-up", "dashdot"),
-    (ORANGE, "D", ":", "diamond", "dot"),
+    (PURPLE, "D", ":", "diamond", "dot"),
     (GREY, "v", "-", "triangle-down", "solid"),
 )
 

@@ -1,7 +1,8 @@
 """Figures that more than one cell needs: matplotlib, with Plotly where exploring helps.
 
-Colours are those of Okabe and Ito (2008), which colour-blind readers can tell apart; every figure
-says the same thing twice, by colour and by shape or label. The caller gives the text twin.
+The hues are those of Okabe and Ito (2008), which colour-blind readers can tell apart, dark enough
+for text on white; every figure says the same thing twice, by colour and by shape or label. The
+caller gives the text twin.
 """
 
 from __future__ import annotations
@@ -15,15 +16,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from plotly.graph_objects import Figure as Interactive
 
-BLUE, VERMILION, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
-GREY = "#767676"  # 4.5:1 on white
+# Each at least 4.5:1 on white, since curves are named beside them in their own colour.
+BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#BF5400", "#007F5C", "#A64D82"
+GREY = "#767676"
+ORANGE = "#E69F00"  # for areas and marks, never for letters
 # Colour and shape (Plotly's name, matplotlib's mark) of the groups of a scatter, in this order.
 _LOOKS = (
     (VERMILION, "circle", "o"),
     (BLUE, "diamond", "D"),
     (GREEN, "square", "s"),
     (GREY, "x", "x"),
-    (ORANGE, "triangle-up", "^"),
+    (PURPLE, "triangle-up", "^"),
 )
 
 

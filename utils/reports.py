@@ -198,8 +198,8 @@ class Report:
         for y, row in enumerate(self.rows):
             e = row.estimate
             result = row.role == "result"
-            # blue and vermilion of Okabe & Ito (2008); the fill says the same without colour
-            colour = "#0072B2" if result else "#D55E00"
+            # the blue and vermilion of `utils.plots`; the fill says the same without colour
+            colour = "#0072B2" if result else "#BF5400"
             axes.plot([e.low, e.high], [y, y], color=colour, linewidth=2, solid_capstyle="butt")
             face = colour if result else "white"
             axes.plot(

@@ -81,6 +81,12 @@
       const pictures = [...document.images];
       pictures.forEach((one) => (one.loading = "eager"));
       await Promise.all(pictures.map((one) => one.decode().catch(() => null)));
+      const frames = [...document.querySelectorAll("iframe[src]")];
+      frames.forEach((one) => (one.loading = "eager"));
+      // a frame that had loaded says so no more, but its request is on record; and one that never
+      // loads is a request that failed, which `_listen` tells
+      const there = (one) => performance.getEntriesByName(one.src).length > 0;
+      for (let n = 0; n < 600 && !frames.every(there); n++) await new Promise(requestAnimationFrame);
       for (const plot of document.querySelectorAll(".plot:not([hidden])")) {
         plot.scrollIntoView();
         while (!plot.hidden && !plot.querySelector(".main-svg")) {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ SCALE = (
     0.75  # pictures are drawn with letters of 14 px; below this share of their size, not legible
 )
 THEMES = ("light", "dark")
+VIEWS = tuple(f"{width}-{theme}" for width in WIDTHS for theme in THEMES)
 KINDS = (
     "console",
     "foreign",
@@ -36,12 +37,18 @@ class Seen:
 
 
 def visit(
-    page: Any, url: str, *, dark: bool = True, shots: Path | None = None, scale: float = 1
+    page: Any,
+    url: str,
+    *,
+    dark: bool = True,
+    shots: Path | None = None,
+    views: Collection[str] = VIEWS,
+    scale: float = 1,
 ) -> Seen:
     """Read `url` in Playwright's `page`, a fresh one.
 
     dark: look at contrast in the dark theme as well. shots: where pictures of the whole page go,
-    `WIDTH-THEME.jpg`; none given: no pictures. scale: of the pictures at a desk.
+    `WIDTH-THEME.jpg`; none given: no pictures. views: which of them. scale: of those at a desk.
     """
     from axe_playwright_python.base import AXE_SCRIPT
 
@@ -59,18 +66,23 @@ def visit(
     seen.faults["structure"] = page.evaluate("survey.structure()")
     seen.faults["contrast in light"] = page.evaluate("survey.contrast()")
     _measure(page, first, seen)
-    _shoot(page, shots, first, "light", scale)
+
+    def shoot(width: int, theme: str, scale: float = 1) -> None:
+        if shots is not None and f"{width}-{theme}" in views:
+            _shoot(page, shots / f"{width}-{theme}.jpg", width, scale)
+
+    shoot(first, "light", scale)
     if dark:
         _theme(page, "dark")
         seen.faults["contrast in dark"] = page.evaluate("survey.contrast()")
-        _shoot(page, shots, first, "dark", scale)
+        shoot(first, "dark", scale)
     for width in others:
         page.set_viewport_size({"width": width, "height": WIDTHS[width]})
         if dark:
-            _shoot(page, shots, width, "dark")
+            shoot(width, "dark")
             _theme(page, "light")
         _measure(page, width, seen)
-        _shoot(page, shots, width, "light")
+        shoot(width, "light")
     return seen
 
 
@@ -118,11 +130,9 @@ def _measure(page: Any, width: int, seen: Seen) -> None:
     seen.faults[f"legibility at {width}"] = page.evaluate("survey.illegible", [LEAST, SCALE])
 
 
-def _shoot(page: Any, shots: Path | None, width: int, theme: str, scale: float = 1) -> None:
+def _shoot(page: Any, path: Path, width: int, scale: float) -> None:
     """A picture of the whole page, however long. As JPEG: PNG takes four times as long."""
-    if shots is None:
-        return
-    shots.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     height = page.evaluate("document.documentElement.scrollHeight")
     clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": scale}
     session = page.context.new_cdp_session(page)
@@ -131,4 +141,4 @@ def _shoot(page: Any, shots: Path | None, width: int, theme: str, scale: float =
         {"format": "jpeg", "quality": 70, "captureBeyondViewport": True, "clip": clip},
     )
     session.detach()
-    (shots / f"{width}-{theme}.jpg").write_bytes(base64.b64decode(made["data"]))
+    path.write_bytes(base64.b64decode(made["data"]))

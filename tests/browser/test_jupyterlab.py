@@ -77,6 +77,13 @@ def test_instruments_move_in_the_notebook(notebook):
     frame.locator("#formula").fill("a < 20")
     expect(count).not_to_have_text(before)
 
+    frame = shown('lab.instrument("paint")', "paint")
+    verdict = frame.locator("#verdict")
+    frame.get_by_role("button", name="clear").click()
+    expect(verdict).to_contain_text("Nothing is painted")
+    frame.get_by_role("button", name="the planted trigger").click()
+    expect(verdict).not_to_contain_text("Nothing is painted")
+
 
 def test_a_server_that_does_not_come_up_is_said_to_be_one(tmp_path, monkeypatch):
     monkeypatch.setattr("tests.browser.lab.START", "--no-such-option")

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from tests.browser import chromium
-from tests.browser.survey import KINDS, Seen, dead_links, visit
+from tests.browser.survey import KINDS, VIEWS, Seen, dead_links, visit
 
-# kept for people to look at, outside the repository; half as large where nobody asked for them
+# kept for people to look at, outside the repository; where nobody asked for them, each width and
+# each theme once, and half as large
 ASKED = os.environ.get("COURSE_SCREENSHOTS")
 SHOTS = Path(ASKED or Path(tempfile.gettempdir()) / "course-screenshots")
+KEPT = VIEWS if ASKED else ("1440-light", "360-dark")
 # in the dark as well; the others are made of the same parts
 DARK = ("index.html", "map.html", "glossary.html", "api/sites.html")
 
@@ -64,6 +66,7 @@ def seen(built_site, address, context) -> dict[str, Seen]:
             address + name,
             dark=lesson or name in DARK,
             shots=SHOTS / Path(name).stem if lesson else None,
+            views=KEPT,
             scale=1 if ASKED else 0.5,
         )
         page.close()
@@ -102,7 +105,7 @@ def test_lessons_were_photographed(seen):
     lessons = [Path(name).stem for name in seen if name.startswith("lessons/")]
     assert lessons
     for lesson in lessons:
-        for picture in ("1440-light", "1440-dark", "360-light", "360-dark"):
+        for picture in KEPT:
             assert (SHOTS / lesson / f"{picture}.jpg").stat().st_size > 20_000
 
 

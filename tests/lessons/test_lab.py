@@ -8,6 +8,7 @@ import torch
 import utils.lessons
 from utils.errors import CourseError
 from utils.lessons import places
+from utils.lessons.materials import check_module
 from utils.lessons.session import Lab
 
 
@@ -41,6 +42,16 @@ def test_unknown_lesson_and_unknown_exercise(course, lab):
         lab.hint("x")
     with pytest.raises(CourseError, match="no prediction '7.Q'. Nearest: 7.P"):
         lab.predict("7.Q", "?", 0.5)
+
+
+def test_checks_of_a_course_elsewhere_may_hold_dataclasses(tmp_path):
+    file = tmp_path / places.CHECKS / "lesson_99.py"
+    file.parent.mkdir(parents=True)
+    file.write_text(
+        "from __future__ import annotations\nfrom dataclasses import dataclass\n\n\n"
+        "@dataclass\nclass Given:\n    x: int\n"
+    )
+    assert check_module("99", tmp_path).Given(1).x == 1
 
 
 def test_a_lesson_without_a_model_says_so(lab):

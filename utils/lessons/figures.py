@@ -46,15 +46,12 @@ def show_figure(
     if not hasattr(figure, "savefig"):
         raise CourseError(f"lab.figure shows a matplotlib figure, got {type(figure).__name__}.")
     png = figure_png(figure)
-    width, height = struct.unpack(">II", png[16:24])
-    encoded = base64.b64encode(png).decode("ascii")
-    image = (
-        f'<img alt="{html.escape(alt)}" width="{width}" height="{height}" '
-        f'style="max-width: 100%; height: auto" src="data:image/png;base64,{encoded}">'
-    )
+    image = image_html(png, alt)
     described = f"Figure: {alt}"
     if interactive is None:
+        encoded = base64.b64encode(png).decode("ascii")
         bundle = {"text/plain": described, "text/html": image, "image/png": encoded}
+        width, height = _size(png)
         show(bundle, {"image/png": {"alt": alt, "width": width, "height": height}})
     else:
         # Apart, because JupyterLab prefers HTML and PNG to a Plotly figure in the same bundle.
@@ -63,6 +60,22 @@ def show_figure(
         folded = f"<details><summary>{summary}</summary>{image}</details>"
         show({"text/plain": f"{summary}.", "text/html": folded})
     show(twin)
+
+
+def image_html(png: bytes, alt: str) -> str:
+    """An `<img>` with the picture in it, its size, and what it says to those who do not see it."""
+    width, height = _size(png)
+    encoded = base64.b64encode(png).decode("ascii")
+    return (
+        f'<img alt="{html.escape(alt)}" width="{width}" height="{height}" '
+        f'style="max-width: 100%; height: auto" src="data:image/png;base64,{encoded}">'
+    )
+
+
+def _size(png: bytes) -> tuple[int, int]:
+    """Width and height in pixels, from the file's header."""
+    width, height = struct.unpack(">II", png[16:24])
+    return width, height
 
 
 def figure_png(figure: Any) -> bytes:

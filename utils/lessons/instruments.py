@@ -7,13 +7,12 @@ are left.
 
 from __future__ import annotations
 
-import base64
 import html
 import re
 
 from utils.instruments import Instrument
 from utils.lessons.display import show, table_data
-from utils.lessons.figures import figure_png
+from utils.lessons.figures import figure_png, image_html
 
 # what the site looks for: it puts the page of the frame into a file
 FRAME = re.compile(r'<iframe data-instrument="(\w+)" ([^>]*?) srcdoc="([^"]*)"></iframe>')
@@ -32,11 +31,7 @@ def show_instrument(made: Instrument) -> None:
     )
     plain = f"Instrument: {made.title}\n{made.sentence}"
     show({"text/plain": plain, "text/html": f"{frame}<p><small>{note}</small></p>"})
-    png = base64.b64encode(figure_png(made.still())).decode("ascii")
-    picture = (
-        f'<img alt="{html.escape(made.alt)}" style="max-width: 100%; height: auto" '
-        f'src="data:image/png;base64,{png}">'
-    )
+    picture = image_html(figure_png(made.still()), made.alt)
     summary = "The instrument as a still picture"
     folded = f"<details><summary>{summary}</summary>{picture}</details>"
     show({"text/plain": f"{summary}: {made.alt}", "text/html": folded})

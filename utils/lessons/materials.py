@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import random
+import sys
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -38,6 +39,7 @@ def check_module(lesson: str, root: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"course_checks_{lesson}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where a dataclass looks its own module up
     spec.loader.exec_module(module)
     return module
 

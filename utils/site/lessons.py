@@ -24,7 +24,9 @@ from utils.site.instruments import frame
 from utils.site.openers import Repository, ways
 
 PLOTLY = "application/vnd.plotly.v1+json"
-_PICTURE = re.compile(r'<img alt="([^"]*)"([^>]*) src="data:image/png;base64,([A-Za-z0-9+/=\s]+)"')
+_PICTURE = re.compile(
+    r'<img alt="([^"]*)"( width="(\d+)"[^>]*) src="data:image/png;base64,([A-Za-z0-9+/=\s]+)"'
+)
 _INTERVAL = re.compile(r"(\[-?[\d.]+,) (?=-?[\d.]+\])")
 _LESSON_LINK = re.compile(r"\]\((\w+)\.ipynb(#[\w-]+)?\)")
 _TITLE_LINE = re.compile(r"^\*Before this: .*\*$", re.MULTILINE)
@@ -201,15 +203,12 @@ def _output(output: dict[str, Any], page: Page, name: str) -> dict[str, Any]:
 
 
 def _picture(match: re.Match[str], page: Page, name: str) -> str:
-    alt, more, encoded = match.groups()
+    alt, more, width, encoded = match.groups()
     file = f"{name}-{len(page.pictures) + 1}.png"
     page.pictures[file] = base64.b64decode(encoded)
     page.alts[file] = alt
     # on a phone its letters stay legible: `site.css` lets it shrink to a part of this, then scroll
-    drawn = re.search(r'width="(\d+)"', more)
-    width = int(drawn.group(1)) if drawn else int.from_bytes(page.pictures[file][16:20])  # PNG's
-    style = f'style="--drawn: {width}px; '
-    more = more.replace('style="', style, 1) if 'style="' in more else f'{more} {style}"'
+    more = more.replace('style="', f'style="--drawn: {width}px; ', 1)
     return f'<img alt="{alt}"{more} loading="lazy" src="../_static/figures/{file}"'
 
 

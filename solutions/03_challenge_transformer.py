@@ -645,10 +645,10 @@ Report(
 # | held-out errors that a replica shares | not done | 64 %, by chance 2.5 % |
 #
 # The published 97.27 % is `1 - 2 * 174 / 12769`: all errors counted against one half, as if the
-# other had none. Half of the secret can be recovered: `b^4 >= 360000 a`, `a^4 < 40000 b` and `a + b
-# >= 133` cut the rows without a single exception. Nobody has found a rule for the row bits, and
-# here you know less than above. The author has spoken of a "periodic part" behind the bars. If he
-# meant it literally there *is* a rule, only not among the 7,272, and then the verdict on the
+# other had none. Half of the secret can be recovered: `b^4 >= 360000 a`, `a^4 < 40000 b` and
+# `a + b >= 133` cut the rows without a single exception. Nobody has found a rule for the row bits,
+# and here you know less than above. The author has spoken of a "periodic part" behind the bars. If
+# he meant it literally there *is* a rule, only not among the 7,272, and then the verdict on the
 # original, though supported, falls the moment somebody finds it. A report should say both.
 #
 # The solvers' own claim holds up. A network that knew the curves would not be at 54 % where only

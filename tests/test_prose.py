@@ -84,6 +84,25 @@ def test_a_section_begins_with_prose(name):
     assert sections_without_prose(cells("notebooks", SLUGS[name])) == []
 
 
+def broken_by_a_line(own: list[dict]) -> list[str]:
+    """Lines of a paragraph that Markdown takes for a quotation, a list or a heading: a line that
+    was filled up to its end left `>`, `+` or `=` at the beginning of the next."""
+    found = []
+    for cell in own:
+        if cell["cell_type"] == "markdown":
+            lines = cell["source"].split("\n")
+            for before, line in zip(lines, lines[1:], strict=False):
+                mark = re.match(r"(>|\+ |1[.)] |#+ |=+$|-+$)", line)
+                if mark and before.strip() and not before.startswith((mark[1][0], "|", "#")):
+                    found.append(line)
+    return found
+
+
+@pytest.mark.parametrize("name", SLUGS)
+def test_no_line_breaks_its_paragraph(name):
+    assert broken_by_a_line(cells("notebooks", SLUGS[name])) == []
+
+
 _SPOKEN = re.compile(
     r"\b(figures?|pictures?|plot(s|ted)?|dr[ae]w(s|n|ing)?|curves?|maps?|bars?|histograms?|panels?"
     r"|tables? under|on the (left|right))\b",
@@ -121,6 +140,7 @@ def test_the_rules_for_lessons_can_fail():
     assert sections_without_prose([text("# A\n\n## B\n\nWhy."), code, text("More"), code]) == []
     assert figures_not_spoken_of([text("Numbers."), drawn, text("So it is.")]) == ["one"]
     assert figures_not_spoken_of([text("Numbers."), drawn, text("The figure shows it.")]) == []
+    assert broken_by_a_line([text("Here a + b\n>= 3, and\nc = d\n\n> said\n> so")]) == [">= 3, and"]
     assert words([text("One two, isn't it?\n```\nthree four\n```\n$$x = y$$"), code]) == 4
 
 

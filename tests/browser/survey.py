@@ -134,6 +134,10 @@ def _shoot(page: Any, path: Path, width: int, scale: float) -> None:
     """A picture of the whole page, however long. As JPEG: PNG takes four times as long."""
     path.parent.mkdir(parents=True, exist_ok=True)
     height = page.evaluate("document.documentElement.scrollHeight")
+    window = page.viewport_size
+    if page.query_selector("iframe"):  # is drawn only where it can be seen
+        page.set_viewport_size({"width": width, "height": height})
+        page.evaluate("survey.drawn()")
     clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": scale}
     session = page.context.new_cdp_session(page)
     made = session.send(
@@ -141,4 +145,5 @@ def _shoot(page: Any, path: Path, width: int, scale: float) -> None:
         {"format": "jpeg", "quality": 70, "captureBeyondViewport": True, "clip": clip},
     )
     session.detach()
+    page.set_viewport_size(window)
     path.write_bytes(base64.b64decode(made["data"]))

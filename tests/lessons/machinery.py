@@ -68,6 +68,12 @@ class Solved:
 
 
 @functools.cache
+def exercises(name: str, root: Path) -> list[str]:
+    """The exercises of lesson `name`; asked once for each test of its checks."""
+    return list(read_lesson(sources(root)[name]).exercises)
+
+
+@functools.cache
 def solved(name: str, root: Path = places.PACKAGE_ROOT) -> Solved:
     """Run what the answers of lesson `name` hang on, up to its last check. Once a process."""
     lesson = read_lesson(sources(root)[name])
@@ -195,7 +201,7 @@ class CheckSuite:
     root: Path = places.PACKAGE_ROOT
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        names = list(read_lesson(sources(self.root)[self.lesson]).exercises)
+        names = exercises(self.lesson, self.root)
         if "number" in metafunc.fixturenames:
             cases = [(name, n) for name in names for n in range(len(self.wrong.get(name, [])))]
             metafunc.parametrize("exercise, number", cases, ids=[f"{e}-{n}" for e, n in cases])

@@ -13,8 +13,8 @@ from utils.lessons.execute import run_notebook
 from utils.lessons.hygiene import text_of
 from utils.lessons.source import read_lesson, sources
 
-# under twenty seconds each; a browser runs 00 (tests/browser), `build --measure` runs every one
-SHORT = ("03", "14")
+# under twenty seconds; a browser runs 00 (tests/browser), `build --measure` runs every one
+SHORT = ("14",)
 
 
 @pytest.fixture(scope="module")

@@ -97,11 +97,6 @@
       await document.fonts.ready;
     },
 
-    // After a few frames of a film, when what has come into view is there.
-    async drawn() {
-      for (let n = 0; n < 40; n++) await new Promise(requestAnimationFrame);
-    },
-
     links: () =>
       [...document.querySelectorAll("a[href], area[href], a[*|href]")].map((a) =>
         new URL(a.href.baseVal ?? a.href, location.href).href),

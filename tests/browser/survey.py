@@ -15,6 +15,11 @@ LEAST = 10.0  # px: the smallest letters that may stand on a page, those of form
 SCALE = (
     0.75  # pictures are drawn with letters of 14 px; below this share of their size, not legible
 )
+# Resolved when the frame that is asked has been drawn twice, or ten seconds later.
+DRAWN = """new Promise((done) => {
+  setTimeout(done, 10_000);
+  requestAnimationFrame(() => requestAnimationFrame(done));
+})"""
 THEMES = ("light", "dark")
 VIEWS = tuple(f"{width}-{theme}" for width in WIDTHS for theme in THEMES)
 KINDS = (
@@ -133,11 +138,13 @@ def _measure(page: Any, width: int, seen: Seen) -> None:
 def _shoot(page: Any, path: Path, width: int, scale: float) -> None:
     """A picture of the whole page, however long. As JPEG: PNG takes four times as long."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    height = page.evaluate("document.documentElement.scrollHeight")
+    tall = "document.documentElement.scrollHeight"
     window = page.viewport_size
-    if page.query_selector("iframe"):  # is drawn only where it can be seen
-        page.set_viewport_size({"width": width, "height": height})
-        page.evaluate("survey.drawn()")
+    if page.frames[1:]:  # frames are drawn, and say how tall they are, only where they can be seen
+        page.set_viewport_size({"width": width, "height": page.evaluate(tall)})
+    for frame in page.frames[1:]:
+        frame.evaluate(DRAWN)
+    height = page.evaluate(tall)
     clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": scale}
     session = page.context.new_cdp_session(page)
     made = session.send(

@@ -104,7 +104,7 @@ def test_killed_at_random_moments_nothing_is_lost_or_doubled(classroom, tmp_path
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         try:
-            run.wait(chance.uniform(0.5, 6.0) if killed < 6 else 300)
+            run.wait(chance.uniform(0.5, 6.0) if killed < 4 else 300)
             break
         except subprocess.TimeoutExpired:
             family = psutil.Process(run.pid).children(recursive=True)

@@ -187,7 +187,7 @@ class Confined:
             first = psutil.Process(self.process.pid)
         except psutil.Error:
             return
-        while not self._done.wait(0.02):
+        while not self._done.wait(0.05):  # each look reads all of /proc
             used = count = 0
             try:
                 family = [first, *first.children(recursive=True)]

@@ -1,4 +1,4 @@
-"""One browser for a worker's tests. Where there is none, they skip and say why."""
+"""One browser for a module's tests. Where there is none, they skip and say why."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ import pytest
 from tests.browser import chromium
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
-    """Chromium, as Playwright's `Browser`; skips where it, or Playwright, is missing."""
+    """Chromium, as Playwright's `Browser`; skips where it, or Playwright, is missing.
+
+    Not for the whole run: Playwright does not start a second time in a process where it is on, and
+    other modules start it as well.
+    """
     if chromium.missing():
         pytest.skip(str(chromium.missing()))
     with chromium.browser() as launched:

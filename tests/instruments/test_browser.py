@@ -6,18 +6,18 @@ import re
 
 import pytest
 
-from tests.instruments.javascript import browser, missing
+from tests.browser import chromium
 from utils.instruments import NAMES, grid, instrument, paint, scrub
 
-pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
+pytestmark = pytest.mark.skipif(bool(chromium.missing()), reason=str(chromium.missing()))
 
 
 WAIT = 120_000  # milliseconds; a machine that is busy elsewhere is slow, not wrong
 
 
 @pytest.fixture(scope="module")
-def chromium():
-    with browser() as opened:
+def browser():
+    with chromium.browser() as opened:
         yield opened
 
 
@@ -30,12 +30,12 @@ def files(tmp_path_factory):
 
 
 @pytest.fixture
-def visit(chromium, files):
+def visit(browser, files):
     """Opens an instrument; afterwards nothing may have been said on the console."""
     said, contexts = [], []
 
     def opened(name, width=1100, scheme="light", scripts=True):
-        context = chromium.new_context(
+        context = browser.new_context(
             viewport={"width": width, "height": 900}, color_scheme=scheme,
             java_script_enabled=scripts,
         )  # fmt: skip
@@ -134,10 +134,10 @@ def test_cells_rows_and_brush(visit):
     expect(page, "#legend", "the network errs")
 
 
-def test_a_learner_s_labels_come_first(chromium, tmp_path):
+def test_a_learner_s_labels_come_first(browser, tmp_path):
     made = instrument("grid", mine=lambda a, b: a > b)
     (tmp_path / "mine.html").write_text(made.document, encoding="utf-8")
-    page = chromium.new_page()
+    page = browser.new_page()
     page.goto((tmp_path / "mine.html").as_uri())
     share = made.table[0]["= network, held-out"].split(" %")[0]
     expect(page, "#counts tr:first-child td >> nth=0", f"^{share} %")

@@ -44,6 +44,7 @@ LONG = (  # whole lessons in one test, many sandboxes or every page of the site 
     "tests/grading/test_hostile.py",
     "tests/grading/test_nbgrader.py",
     "tests/grading/test_weak.py",
+    "tests/trojans/test_walk.py",
     "tests/test_main.py",
     "tests/test_nbval.py",
     "tests/test_notebooks.py",
@@ -51,5 +52,5 @@ LONG = (  # whole lessons in one test, many sandboxes or every page of the site 
 
 
 def pytest_collection_modifyitems(items):
-    """The longest modules first, so that no worker waits for another at the end."""
-    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
+    """Long modules first, then the lessons, so that no worker waits for another at the end."""
+    items.sort(key=lambda i: (not i.nodeid.startswith(LONG), not i.nodeid.startswith("solutions")))

@@ -53,7 +53,7 @@ def visit(
     """Read `url` in Playwright's `page`, a fresh one.
 
     dark: look at contrast in the dark theme as well. shots: where pictures of the whole page go,
-    `WIDTH-THEME.jpg`; none given: no pictures. views: which of them. scale: of those at a desk.
+    `WIDTH-THEME.jpg`; none given: no pictures. views: which of them. scale: of the pictures.
     """
     from axe_playwright_python.base import AXE_SCRIPT
 
@@ -72,15 +72,15 @@ def visit(
     seen.faults["contrast in light"] = page.evaluate("survey.contrast()")
     _measure(page, first, seen)
 
-    def shoot(width: int, theme: str, scale: float = 1) -> None:
+    def shoot(width: int, theme: str) -> None:
         if shots is not None and f"{width}-{theme}" in views:
             _shoot(page, shots / f"{width}-{theme}.jpg", width, scale)
 
-    shoot(first, "light", scale)
+    shoot(first, "light")
     if dark:
         _theme(page, "dark")
         seen.faults["contrast in dark"] = page.evaluate("survey.contrast()")
-        shoot(first, "dark", scale)
+        shoot(first, "dark")
     for width in others:
         page.set_viewport_size({"width": width, "height": WIDTHS[width]})
         if dark:

@@ -192,14 +192,15 @@ class Report:
         """
         from matplotlib.figure import Figure
 
+        from utils.plots import BLUE, VERMILION
+
         names, n = self._names(), len(self.rows)
         figure = Figure(figsize=(7.0, 0.9 + 0.42 * n), layout="constrained")
         axes = figure.add_subplot()
         for y, row in enumerate(self.rows):
             e = row.estimate
             result = row.role == "result"
-            # the blue and vermilion of `utils.plots`; the fill says the same without colour
-            colour = "#0072B2" if result else "#BF5400"
+            colour = BLUE if result else VERMILION  # the fill says the same without colour
             axes.plot([e.low, e.high], [y, y], color=colour, linewidth=2, solid_capstyle="butt")
             face = colour if result else "white"
             axes.plot(

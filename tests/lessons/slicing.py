@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from utils.lessons.source import Lesson
 
 THROWN_AWAY = {"_", "lab"}
+MAY_BIND_NOTHING = ast.For | ast.While | ast.If | ast.Try
 
 
 def needed(lesson: Lesson) -> Iterator[tuple[int, ast.Module]]:
@@ -34,7 +35,7 @@ def needed(lesson: Lesson) -> Iterator[tuple[int, ast.Module]]:
             imports = isinstance(statement, ast.Import | ast.ImportFrom)
             written = (bound | _changed(statement)) - THROWN_AWAY
             if cell.exercise or imports or opens or written & wanted:
-                if not isinstance(statement, ast.For | ast.While | ast.If | ast.Try):
+                if not isinstance(statement, MAY_BIND_NOTHING):
                     wanted -= bound  # those may bind nothing
                 wanted |= _read([statement])
                 body.append(statement)
@@ -60,7 +61,7 @@ def _read(statements: Iterable[ast.stmt]) -> set[str]:
         else:
             found = _globals(one)
         read |= found - own
-        if not isinstance(one, ast.For | ast.While | ast.If | ast.Try):
+        if not isinstance(one, MAY_BIND_NOTHING):
             own |= _bound(one)
     return read
 

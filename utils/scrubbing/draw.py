@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING
 
+from utils.plots import BLUE, ORANGE
 from utils.scrubbing.hypothesis import Hypothesis, Node
 
 if TYPE_CHECKING:
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
     from utils.scrubbing.report import ScrubReport
+
+# How a node is resampled: within its feature's classes, not at all, from every input.
+COLOURS = {"feature": BLUE, "exact": "#FFFFFF", "any": ORANGE}
 
 
 def text_tree(hypothesis: Hypothesis, report: ScrubReport | None = None) -> str:
@@ -42,7 +46,6 @@ def tree(hypothesis: Hypothesis, report: ScrubReport | None = None) -> Figure:
 
     places, links = _layout(hypothesis)
     nodes = dict(hypothesis.nodes())
-    colours = {"feature": "#0072B2", "exact": "#FFFFFF", "any": "#E69F00"}  # Okabe & Ito (2008)
     figure = Figure()
     x: list[float | None] = []
     y: list[float | None] = []
@@ -58,7 +61,7 @@ def tree(hypothesis: Hypothesis, report: ScrubReport | None = None) -> Figure:
         "exact": "exact: the parent's own input",
         "any": "any: a random input",
     }
-    for kind, colour in colours.items():
+    for kind, colour in COLOURS.items():
         paths = [path for path, node in nodes.items() if _kind(node) == kind]
         if kind == "exact":
             paths = ["", *paths]
@@ -130,10 +133,9 @@ def still(hypothesis: Hypothesis, report: ScrubReport | None = None) -> Still:
     for parent, child in links:
         ends = [places[parent], places[child]]
         axes.plot(*zip(*ends, strict=True), color="#888", linewidth=1.5, zorder=1)
-    colours = {"feature": "#0072B2", "exact": "#FFFFFF", "any": "#E69F00"}
     for where, (x, y) in places.items():
         kind = _kind(nodes[where]) if where else "exact"
-        axes.scatter([x], [y], s=170, color=colours[kind], edgecolor="#333", zorder=2)
+        axes.scatter([x], [y], s=170, color=COLOURS[kind], edgecolor="#333", zorder=2)
         label = _caption(where, nodes).replace("<br>", "\n")
         box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.85}
         axes.text(x, y - 0.13, label, ha="center", va="top", fontsize=8, zorder=3, bbox=box)

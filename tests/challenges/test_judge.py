@@ -177,6 +177,15 @@ def test_a_non_deterministic_program_is_refused():
         judge(toy(), e, **QUICK)
 
 
+def test_a_challenge_without_a_graph_is_cut_where_the_sites_are():
+    mine = Challenge("mine", "own", Toy().eval(), draw)
+    assert judge(mine, account(), **QUICK).verdict == judge(toy(), account(), **QUICK).verdict
+    nowhere = Explanation([Step("label", label)])
+    assert judge(mine, nowhere, **QUICK).verdict == PROGRAM
+    with pytest.raises(UnknownComponentError, match="hook_fc1"):
+        judge(mine, account(first=Site("hook_fc9")), **QUICK)
+
+
 def test_a_site_of_another_model_is_a_named_error():
     with pytest.raises(UnknownComponentError, match="hook_fc7"):
         judge(toy(), account(Site("hook_fc7", neuron=0)), **QUICK)

@@ -13,6 +13,7 @@ from utils.models import zoo
 from utils.scrubbing import (
     Component,
     FunctionGraph,
+    Hypothesis,
     HypothesisError,
     Node,
     NotUpstreamError,
@@ -145,8 +146,15 @@ def test_hooks_out_of_order_are_no_chain(cnn):
     model, images = cnn
     with pytest.raises(HypothesisError, match="no chain|not in order|another output"):
         chain(model, ["hook_fc1", "hook_conv2"], images)
-    with pytest.raises(HypothesisError, match="at least one hook"):
-        chain(model, [], images)
+
+
+def test_a_chain_without_hooks_is_the_model_in_one_piece(cnn):
+    model, images = cnn
+    graph = chain(model, [], images)
+    output = graph.clean(images[:5], {"output": None}, {})[0]["output"]
+    assert torch.allclose(output, model(images[:5]), atol=1e-5)
+    with pytest.raises(HypothesisError, match="hook_fc1"):
+        Plan(graph, Hypothesis((Node(Site("hook_fc1"), "exact"),), "shared"))
 
 
 def test_a_transformer_layer_alone_is_no_chain():

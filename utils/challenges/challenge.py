@@ -37,9 +37,10 @@ class Sample:
 class Challenge:
     """A network to explain.
 
-    family: "cnn", "pairs" or "sequence". model: hooked, in eval mode. draw: (n, seed) -> Sample of
-    that size, or of the whole domain where that is smaller. graph: inputs -> the network as a graph
-    of components, for scrubbing; see `graph_for`. read: its output -> logits [n, classes].
+    family: "cnn", "pairs" or "sequence", or a word of yours. model: hooked, in eval mode. draw:
+    (n, seed) -> Sample of that size, or of the whole domain where that is smaller. graph: inputs ->
+    the network as a graph of components, for scrubbing; None: cut where the Sites are, see
+    `graph_for`. read: its output -> logits [n, classes].
     given: what a solver was handed beside the network (a clue image, say). card: the public facts,
     as JSON may hold them.
     """
@@ -48,7 +49,7 @@ class Challenge:
     family: str
     model: nn.Module
     draw: Callable[[int, int], Sample]
-    graph: Callable[[Tensor], Graph]
+    graph: Callable[[Tensor], Graph] | None = None
     read: Callable[[Tensor], Tensor] = lambda output: output
     given: Mapping[str, Tensor] = field(default_factory=dict)
     card: Mapping[str, Any] = field(default_factory=dict)
@@ -64,8 +65,11 @@ class Challenge:
 
         A network whose layers follow one another is cut at the hooks that the Sites name, in the
         order in which they fire: what lies behind a cut is computed from all of it.
+
+        inputs: [n, ...]. Raises UnknownComponentError for a hook that the network does not have,
+        and HypothesisError if something bypasses one of the cuts.
         """
-        if self.family != "cnn" or not sites:
+        if self.graph is not None and (self.family != "cnn" or not sites):
             return self.graph(inputs)
         named = {site.hook for site in sites}
         unknown = [hook for hook in named if hook not in self.model.hook_dict]
@@ -74,7 +78,7 @@ class Challenge:
                 f"The network has no hook {unknown[0]!r}; it has {', '.join(self.model.hook_dict)}."
             )
         fired = hook_shapes(self.model, inputs[:2])
-        return chain(self.model, [hook for hook in fired if hook in named], inputs[:4])
+        return chain(self.model, [h for h in fired if h in named], inputs[:4], self.read)
 
     def predict(self, inputs: Tensor) -> Tensor:
         """The class it gives each input, [n] int64."""

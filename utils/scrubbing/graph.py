@@ -239,13 +239,12 @@ def chain(
     """A model whose layers follow one another, such as a CNN, cut at some of its hooks.
 
     hooks: in the order in which they fire; everything the model computes after one must pass
-    through the next. inputs: a few rows [B, ...]; on them it is checked that this is so.
+    through the next. None at all: the model in one piece, about whose inside nothing can be
+    claimed. inputs: a few rows [B, ...]; on them it is checked that this is so.
     read: the model's output -> the logits [B, classes] that are scrubbed; a language model gives
     logits at every position, and the question is about one.
     Raises HypothesisError if information bypasses a hook.
     """
-    if not hooks:
-        raise HypothesisError("A chain needs at least one hook.")
     rows = inputs[:2]
     shape = tuple(inputs.shape[1:])
     values = run(model, rows, read=[Site(hook) for hook in hooks]).values
@@ -270,7 +269,8 @@ def chain(
         Component(end, segment(start, end), (start,))
         for start, end in zip(stops, stops[1:], strict=False)
     ]
-    graph = FunctionGraph([*parts, Component(OUTPUT, segment(hooks[-1], None), (hooks[-1],))], axes)
+    last = stops[-1]
+    graph = FunctionGraph([*parts, Component(OUTPUT, segment(last, None), (last,))], axes)
     graph.model = model
     with eval_mode(model), torch.no_grad():
         right = read(model(rows))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,15 +51,29 @@ def visit(
     views: Collection[str] = VIEWS,
     scale: float = 1,
 ) -> Seen:
-    """Read `url` in Playwright's `page`, a fresh one.
+    """Read `url` in Playwright's `page`; one for all is much quicker than a fresh one each.
 
     dark: look at contrast in the dark theme as well. shots: where pictures of the whole page go,
     `WIDTH-THEME.jpg`; none given: no pictures. views: which of them. scale: of the pictures.
     """
+    seen = Seen()
+    with _listening(page, url, seen):
+        _read(page, url, seen, dark, shots, views, scale)
+    return seen
+
+
+def _read(
+    page: Any,
+    url: str,
+    seen: Seen,
+    dark: bool,
+    shots: Path | None,
+    views: Collection[str],
+    scale: float,
+) -> None:
     from axe_playwright_python.base import AXE_SCRIPT
 
-    seen = Seen()
-    _listen(page, url, seen)
+    page.goto("about:blank")  # or what was here before would be laid out again
     page.emulate_media(color_scheme="light")
     first, *others = WIDTHS
     page.set_viewport_size({"width": first, "height": WIDTHS[first]})
@@ -88,7 +103,6 @@ def visit(
             _theme(page, "light")
         _measure(page, width, seen)
         shoot(width, "light")
-    return seen
 
 
 def dead_links(pages: dict[str, Seen], files: Iterable[str], base: str) -> list[str]:
@@ -108,12 +122,11 @@ def dead_links(pages: dict[str, Seen], files: Iterable[str], base: str) -> list[
     return found
 
 
-def _listen(page: Any, url: str, seen: Seen) -> None:
+@contextmanager
+def _listening(page: Any, url: str, seen: Seen) -> Iterator[None]:
+    """Puts down what the page says and asks for meanwhile."""
     host = url.split("/")[2]
     said, foreign = seen.faults["console"], seen.faults["foreign"]
-    page.on("console", lambda m: said.append(m.text) if m.type == "error" else None)
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("response", lambda r: said.append(f"{r.status} {r.url}") if r.status >= 400 else None)
 
     def request(asked: Any) -> None:
         if asked.url.split(":")[0] in ("http", "https", "ws", "wss") and (
@@ -121,7 +134,19 @@ def _listen(page: Any, url: str, seen: Seen) -> None:
         ):
             foreign.append(asked.url)
 
-    page.on("request", request)
+    heard = {
+        "console": lambda m: said.append(m.text) if m.type == "error" else None,
+        "pageerror": lambda error: said.append(str(error)),
+        "response": lambda r: said.append(f"{r.status} {r.url}") if r.status >= 400 else None,
+        "request": request,
+    }
+    for event, listener in heard.items():
+        page.on(event, listener)
+    try:
+        yield
+    finally:
+        for event, listener in heard.items():
+            page.remove_listener(event, listener)
 
 
 def _theme(page: Any, name: str) -> None:
@@ -139,10 +164,10 @@ def _shoot(page: Any, path: Path, width: int, scale: float) -> None:
     """A picture of the whole page, however long. As JPEG: PNG takes four times as long."""
     path.parent.mkdir(parents=True, exist_ok=True)
     tall = "document.documentElement.scrollHeight"
-    window = page.viewport_size
-    if page.frames[1:]:  # frames are drawn, and say how tall they are, only where they can be seen
+    window, framed = page.viewport_size, page.frames[1:]
+    if framed:  # frames are drawn, and say how tall they are, only where they can be seen
         page.set_viewport_size({"width": width, "height": page.evaluate(tall)})
-    for frame in page.frames[1:]:
+    for frame in framed:
         frame.evaluate(DRAWN)
     height = page.evaluate(tall)
     clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": scale}
@@ -152,5 +177,6 @@ def _shoot(page: Any, path: Path, width: int, scale: float) -> None:
         {"format": "jpeg", "quality": 70, "captureBeyondViewport": True, "clip": clip},
     )
     session.detach()
-    page.set_viewport_size(window)
+    if framed:
+        page.set_viewport_size(window)
     path.write_bytes(base64.b64decode(made["data"]))

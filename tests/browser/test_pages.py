@@ -58,9 +58,9 @@ def address(built_site, browser):
 def seen(built_site, address, context) -> dict[str, Seen]:
     """Each page visited once; pictures of the lessons' pages are kept."""
     found = {}
+    page = context.new_page()
     for name in names(built_site.folder):
         lesson = name.startswith("lessons/")
-        page = context.new_page()
         found[name] = visit(
             page,
             address + name,
@@ -69,7 +69,7 @@ def seen(built_site, address, context) -> dict[str, Seen]:
             views=KEPT,
             scale=1 if ASKED else 0.5,
         )
-        page.close()
+    page.close()
     return found
 
 

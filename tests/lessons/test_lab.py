@@ -54,6 +54,14 @@ def test_checks_of_a_course_elsewhere_may_hold_dataclasses(tmp_path):
     assert check_module("99", tmp_path).Given(1).x == 1
 
 
+def test_a_lesson_repeats_bit_for_bit_on_a_machine(lab):
+    first = torch.rand(1).item()
+    Lab("07")
+    assert torch.rand(1).item() == first and torch.get_num_threads() == 1
+    # warned of and not refused: some of torch's functions have no such kernel
+    assert torch.get_deterministic_debug_mode() == 1
+
+
 def test_a_lesson_without_a_model_says_so(lab):
     with pytest.raises(CourseError, match="Lesson 07 declares no model"):
         _ = lab.model

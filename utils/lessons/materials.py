@@ -22,7 +22,8 @@ from utils.lessons.checking import Check, own_randomness
 def make_deterministic() -> None:
     """One thread, fixed seeds, deterministic kernels: the same bits on every run of a machine."""
     torch.set_num_threads(1)  # sums differ in the last bits between thread counts
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    # as `use_deterministic_algorithms` does, without the second that its import of Inductor takes
+    torch.set_deterministic_debug_mode("warn")
     torch.utils.deterministic.fill_uninitialized_memory = False  # costs time, guards nothing here
     random.seed(0)
     np.random.seed(0)

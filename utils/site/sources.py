@@ -64,6 +64,7 @@ def write(
     written = Written(folder, list(made))
     shutil.copy2(docs / "conf.py", folder / "conf.py")
     shutil.copytree(docs / "static", folder / STATIC, dirs_exist_ok=True)
+    shutil.copytree(docs / "templates", folder / "_templates")
     for name, page in made.items():
         _write_lesson(folder, lessons[name]["slug"], page, root)
     striking = _figure(made)

@@ -314,8 +314,12 @@ def test_docstrings_become_markdown():
         "m",
         '"""First *words*.\n\n    a drawing\n\nLast.\n"""\n'
         "def f(x: int, *rest: str, key: dict[str, int] = {}) -> list[int]:\n"
-        '    """Does [batch, k] with `code_x`.\n\n    x: one, a\n        b.\n    y, z: two.\n'
-        '    """\n'
+        '    """Does [batch, k] with `code_x`.\n\n    x: one, a\n        b.\n'
+        "    y, z: two. key [n, 2]: three\n"
+        '        of 4 * 5 * 6. other: no. Raises E\n    or F.\n    """\n'
+        "def g(rest: int) -> None:\n"
+        '    """A sentence. rest: four; and no other: five.\n\n'
+        '    - one *two\n      three*\n    - 4_\n"""\n'
         "class C:\n"
         '    """A class."""\n'
         "    size: int\n"
@@ -325,10 +329,13 @@ def test_docstrings_become_markdown():
         '    def _q(self):\n        """No."""\n'
         "def bare(): pass\n",
     )
-    assert made.summary == "First \\*words\\*.\n\n```text\na drawing\n```\n\nLast."
+    assert made.summary == "First *words*.\n\n```text\na drawing\n```\n\nLast."
     assert "f(x: int, *rest: str, key: dict[str, int]={}) -> list[int]" in made.text
     assert "Does \\[batch, k\\] with `code_x`." in made.text
-    assert "- `x`: one, a b.\n- `y`, `z`: two." in made.text
+    assert "- `x`: one, a b.\n- `y`, `z`: two.\n- `key` \\[n, 2\\]: three of" in made.text
+    assert "of 4 \\* 5 \\* 6. other: no.\n\nRaises E or F.\n\n" in made.text
+    assert "A sentence.\n\n- `rest`: four; and no other: five.\n\n" in made.text
+    assert "\n\n- one *two three*\n- 4\\_" in made.text
     assert "class C:\n    size: int\n```" in made.text and "C.p: int" in made.text
     assert "_q" not in made.text and "bare" not in made.text
 

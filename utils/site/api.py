@@ -6,12 +6,16 @@ import ast
 import inspect
 import re
 import textwrap
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 # the command line and the site describe themselves with --help; the checks would spoil exercises
 LEFT_OUT = ("utils.lessons.checks", "utils.site", "utils.__main__")
-_ARGUMENT = re.compile(r"^([a-z_]\w*(?:, [a-z_]\w*)*): ")
+_NAME = r"[A-Za-z_]\w*(?: \[[^\]\n]*\])?"
+# `name: ` or `name, other [shape]: ` where a line or a sentence begins
+_ARGUMENT = re.compile(rf"(?:^|(?<=\. ))({_NAME}(?:, {_NAME})*):\s", re.MULTILINE)
+_OUTCOME = re.compile(r"(?:^|(?<=\. ))(?=(?:Raises|Returns) )", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -82,26 +86,53 @@ def module_of(name: str, source: str) -> Module:
     return Module(name, prose(ast.get_docstring(tree) or ""), "\n\n".join(parts))
 
 
-def prose(docstring: str) -> str:
-    """A docstring as Markdown: paragraphs, `name: what it is` as a list, drawings as they are."""
+def prose(docstring: str, arguments: Collection[str] = ()) -> str:
+    """A docstring as Markdown: paragraphs, `name: what it is` as a list, drawings as they are.
+
+    arguments: names whose descriptions may begin in the middle of a line; others begin one.
+    """
     blocks = []
     for block in re.split(r"\n\s*\n", inspect.cleandoc(docstring)):
         lines = block.split("\n")
         if all(line.startswith("    ") for line in lines) or ">>>" in block:
             blocks.append(f"```text\n{textwrap.dedent(block)}\n```")
-        elif _ARGUMENT.match(block):
-            items: list[str] = []
-            for line in lines:
-                match = _ARGUMENT.match(line)
-                if match:
-                    names = ", ".join(f"`{one}`" for one in match.group(1).split(", "))
-                    items.append(f"- {names}: {_escaped(line[match.end() :])}")
-                else:
-                    items[-1] += " " + _escaped(line.strip())
-            blocks.append("\n".join(items))
+        elif all(line.startswith(("- ", "  ")) for line in lines):
+            items = re.split(r"\n- ", block.removeprefix("- "))
+            blocks.append("\n".join(f"- {_plain(item)}" for item in items))
         elif block.strip():
-            blocks.append("\n".join(_escaped(line.strip()) for line in lines))
+            blocks += _described(block, arguments)
     return "\n\n".join(blocks)
+
+
+def _described(block: str, arguments: Collection[str]) -> list[str]:
+    """A paragraph, the arguments that it describes as a list, and what is raised or returned."""
+    matches = list(_ARGUMENT.finditer(block))
+
+    def known(match: re.Match[str]) -> bool:
+        return {name for name, _ in _names(match)} <= set(arguments)
+
+    def opens(match: re.Match[str]) -> bool:  # a field that a class inherits, say
+        at_line = match.start() == 0 or block[match.start() - 1] == "\n"
+        return at_line and match.group(1)[0].islower() and "[" not in match.group(1)
+
+    listed = bool(matches) and matches[0].start() == 0 and (known(matches[0]) or opens(matches[0]))
+    found = [match for match in matches if known(match) or (listed and opens(match))]
+    if not found:
+        return ["\n".join(_escaped(line.strip()) for line in block.split("\n"))]
+    blocks, items = [_plain(block[: found[0].start()])], []
+    ends = [match.start() for match in found[1:]] + [len(block)]
+    after = ""
+    for match, end in zip(found, ends, strict=True):
+        told, *more = _OUTCOME.split(block[match.end() : end], maxsplit=1)
+        names = ", ".join(f"`{name}`{_escaped(shape)}" for name, shape in _names(match))
+        items.append(f"- {names}: {_plain(told)}")
+        after = " ".join([after, *more])
+    return [one for one in (*blocks, "\n".join(items), _plain(after)) if one]
+
+
+def _names(match: re.Match[str]) -> list[tuple[str, str]]:
+    """The names before a colon, each with its shape, if it has one."""
+    return re.findall(r"(\w+)((?: \[[^\]]*\])?)(?:, |$)", match.group(1))
 
 
 def _within(name: str, package: str) -> bool:
@@ -115,8 +146,20 @@ def _offered(node: ast.FunctionDef | ast.ClassDef) -> bool:
 def _entry(node: ast.FunctionDef | ast.ClassDef, level: int, name: str) -> str:
     return (
         f"{'#' * level} `{name}`\n\n```python\n{signature(node, name)}\n```\n\n"
-        f"{prose(ast.get_docstring(node) or '')}"
+        f"{prose(ast.get_docstring(node) or '', _arguments(node))}"
     )
+
+
+def _arguments(node: ast.FunctionDef | ast.ClassDef) -> set[str]:
+    """What a function takes; the fields of a class, or what its `__init__` takes."""
+    if isinstance(node, ast.FunctionDef):
+        return {one.arg for one in ast.walk(node.args) if isinstance(one, ast.arg)}
+    found = {one.target.id for one in node.body
+             if isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name)}  # fmt: skip
+    for one in node.body:
+        if isinstance(one, ast.FunctionDef) and one.name == "__init__":
+            found |= _arguments(one)
+    return found
 
 
 def signature(node: ast.FunctionDef | ast.ClassDef, name: str) -> str:
@@ -165,10 +208,15 @@ def _split(arguments: str) -> list[str]:
     return [*parts, arguments[start:].strip()]
 
 
+def _plain(text: str) -> str:
+    """Lines as one line of Markdown."""
+    return _escaped(" ".join(text.split()))
+
+
 def _escaped(text: str) -> str:
-    """Text as Markdown that means just this text; what stands in backticks stays code."""
+    """Text as Markdown that means just this text; code in backticks and *emphasis* stay."""
     plain = re.sub(
-        r"(`[^`]+`)|([\\*_<>\[\]$|{}~])",
+        r"(`[^`]+`|(?<![\w*])\*[A-Za-z][\w ',-]*\*(?![\w*]))|([\\*_<>\[\]$|{}~])",
         lambda match: match.group(1) or "\\" + match.group(2),
         text,
     )

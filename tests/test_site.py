@@ -316,7 +316,7 @@ def test_docstrings_become_markdown():
         "def f(x: int, *rest: str, key: dict[str, int] = {}) -> list[int]:\n"
         '    """Does [batch, k] with `code_x`.\n\n    x: one, a\n        b.\n'
         "    y, z: two. key [n, 2]: three\n"
-        '        of 4 * 5 * 6. other: no. Raises E\n    or F.\n    """\n'
+        '        of 4 * 5 * 6. other: no. Raises\n    E or F.\n    """\n'
         "def g(rest: int) -> None:\n"
         '    """A sentence. rest: four; and no other: five.\n\n'
         '    - one *two\n      three*\n    - 4_\n"""\n'

@@ -15,7 +15,7 @@ LEFT_OUT = ("utils.lessons.checks", "utils.site", "utils.__main__")
 _NAME = r"[A-Za-z_]\w*(?: \[[^\]\n]*\])?"
 # `name: ` or `name, other [shape]: ` where a line or a sentence begins
 _ARGUMENT = re.compile(rf"(?:^|(?<=\. ))({_NAME}(?:, {_NAME})*):\s", re.MULTILINE)
-_OUTCOME = re.compile(r"(?:^|(?<=\. ))(?=(?:Raises|Returns) )", re.MULTILINE)
+_OUTCOME = re.compile(r"(?:^|(?<=\. ))(?=(?:Raises|Returns)\s)", re.MULTILINE)
 
 
 @dataclass(frozen=True)

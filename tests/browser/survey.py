@@ -56,53 +56,41 @@ def visit(
     dark: look at contrast in the dark theme as well. shots: where pictures of the whole page go,
     `WIDTH-THEME.jpg`; none given: no pictures. views: which of them. scale: of the pictures.
     """
-    seen = Seen()
-    with _listening(page, url, seen):
-        _read(page, url, seen, dark, shots, views, scale)
-    return seen
-
-
-def _read(
-    page: Any,
-    url: str,
-    seen: Seen,
-    dark: bool,
-    shots: Path | None,
-    views: Collection[str],
-    scale: float,
-) -> None:
     from axe_playwright_python.base import AXE_SCRIPT
 
-    page.goto("about:blank")  # or what was here before would be laid out again
-    page.emulate_media(color_scheme="light")
-    first, *others = WIDTHS
-    page.set_viewport_size({"width": first, "height": WIDTHS[first]})
-    page.goto(url)
-    page.evaluate(AXE_SCRIPT)
-    page.evaluate(SCRIPT.read_text(encoding="utf-8"))
-    page.evaluate("survey.settle()")
-    seen.links = page.evaluate("survey.links()")
-    seen.ids = set(page.evaluate("survey.ids()"))
-    seen.faults["structure"] = page.evaluate("survey.structure()")
-    seen.faults["contrast in light"] = page.evaluate("survey.contrast()")
-    _measure(page, first, seen)
+    seen = Seen()
+    page.goto("about:blank")  # or what was here before would be laid out again, and speak here
+    with _listening(page, url, seen):
+        page.emulate_media(color_scheme="light")
+        first, *others = WIDTHS
+        page.set_viewport_size({"width": first, "height": WIDTHS[first]})
+        page.goto(url)
+        page.evaluate(AXE_SCRIPT)
+        page.evaluate(SCRIPT.read_text(encoding="utf-8"))
+        page.evaluate("survey.settle()")
+        seen.links = page.evaluate("survey.links()")
+        seen.ids = set(page.evaluate("survey.ids()"))
+        seen.faults["structure"] = page.evaluate("survey.structure()")
+        seen.faults["contrast in light"] = page.evaluate("survey.contrast()")
+        _measure(page, first, seen)
 
-    def shoot(width: int, theme: str) -> None:
-        if shots is not None and f"{width}-{theme}" in views:
-            _shoot(page, shots / f"{width}-{theme}.jpg", width, scale)
+        def shoot(width: int, theme: str) -> None:
+            if shots is not None and f"{width}-{theme}" in views:
+                _shoot(page, shots / f"{width}-{theme}.jpg", width, scale)
 
-    shoot(first, "light")
-    if dark:
-        _theme(page, "dark")
-        seen.faults["contrast in dark"] = page.evaluate("survey.contrast()")
-        shoot(first, "dark")
-    for width in others:
-        page.set_viewport_size({"width": width, "height": WIDTHS[width]})
+        shoot(first, "light")
         if dark:
-            shoot(width, "dark")
-            _theme(page, "light")
-        _measure(page, width, seen)
-        shoot(width, "light")
+            _theme(page, "dark")
+            seen.faults["contrast in dark"] = page.evaluate("survey.contrast()")
+            shoot(first, "dark")
+        for width in others:
+            page.set_viewport_size({"width": width, "height": WIDTHS[width]})
+            if dark:
+                shoot(width, "dark")
+                _theme(page, "light")
+            _measure(page, width, seen)
+            shoot(width, "light")
+    return seen
 
 
 def dead_links(pages: dict[str, Seen], files: Iterable[str], base: str) -> list[str]:

@@ -119,15 +119,14 @@ def _described(block: str, arguments: Collection[str]) -> list[str]:
     found = [match for match in matches if known(match) or (listed and opens(match))]
     if not found:
         return ["\n".join(_escaped(line.strip()) for line in block.split("\n"))]
-    blocks, items = [_plain(block[: found[0].start()])], []
+    before, items, after = block[: found[0].start()], [], []
     ends = [match.start() for match in found[1:]] + [len(block)]
-    after = ""
     for match, end in zip(found, ends, strict=True):
         told, *more = _OUTCOME.split(block[match.end() : end], maxsplit=1)
         names = ", ".join(f"`{name}`{_escaped(shape)}" for name, shape in _names(match))
         items.append(f"- {names}: {_plain(told)}")
-        after = " ".join([after, *more])
-    return [one for one in (*blocks, "\n".join(items), _plain(after)) if one]
+        after += more
+    return [one for one in (_plain(before), "\n".join(items), _plain(" ".join(after))) if one]
 
 
 def _names(match: re.Match[str]) -> list[tuple[str, str]]:

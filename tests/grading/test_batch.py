@@ -7,7 +7,6 @@ import csv
 import json
 import os
 import random
-import signal
 import subprocess
 import sys
 import threading
@@ -97,7 +96,7 @@ def test_a_class_is_graded_and_a_second_run_changes_no_row(classroom, tmp_path):
 
 def test_killed_at_random_moments_nothing_is_lost_or_doubled(classroom, tmp_path):
     out, chance = tmp_path / "results.csv", random.Random(0)
-    killed = 0
+    killed, started = 0, []
     for moment in range(40):
         run = subprocess.Popen(
             _command(classroom, out, "--workers", "2"),
@@ -107,22 +106,70 @@ def test_killed_at_random_moments_nothing_is_lost_or_doubled(classroom, tmp_path
             run.wait(chance.uniform(0.5, 6.0) if killed < 4 else 300)
             break
         except subprocess.TimeoutExpired:
-            family = psutil.Process(run.pid).children(recursive=True)
-            workers = [p for p in family if "python" in p.name() or "bwrap" in p.name()]
+            workers = _children(run, lambda p: "python" in p.name() or "bwrap" in p.name())
             if moment % 2 and workers:  # a worker alone; the main process goes on, or is told
-                os.kill(chance.choice(workers).pid, signal.SIGKILL)
+                with contextlib.suppress(psutil.Error):
+                    chance.choice(workers).kill()
                 time.sleep(0.5)
-            os.kill(run.pid, signal.SIGKILL)
-            run.wait()
+            started += _kill(run)
             killed += 1
     subprocess.run(_command(classroom, out), check=True, capture_output=True)
     assert killed >= 3 and _rows(out) == EXPECTED
     kept = Journal(tmp_path / "results.journal.sqlite")
     assert len(kept) == 5
-    time.sleep(1.0)
-    left = [p for p in psutil.process_iter(["cmdline"]) if "utils.grading.inside" in
-            " ".join(p.info["cmdline"] or [])]  # fmt: skip
-    assert not [p for p in left if str(tmp_path) in " ".join(p.environ().values())]
+    assert not _left(started)
+
+
+def _children(run, chosen):
+    """Those that a process has started, children's children too, and that are chosen."""
+    found = []
+    for one in psutil.Process(run.pid).children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # it may end while it is looked at
+            if chosen(one):
+                found.append(one)
+    return found
+
+
+def _kill(run):
+    """Kill the main process; all that it had started."""
+    family = _children(run, lambda p: True)
+    run.kill()
+    run.wait()
+    return family
+
+
+def _left(started, seconds=60.0):
+    """Which of these processes are still there after as long as a busy machine may need."""
+    until = time.monotonic() + seconds
+    while (left := [one for one in started if _lives(one)]) and time.monotonic() < until:
+        time.sleep(0.1)
+    return left
+
+
+def _lives(process):
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def test_graders_end_with_the_run_that_was_killed(classroom, tmp_path):
+    """They would else go on for up to their whole time, beside the run that replaces theirs."""
+    endless = (classroom / "anna" / "07_fixture.ipynb").read_text()
+    endless = endless.replace("def centre", "import time\\ntime.sleep(900)\\ndef centre")
+    (classroom / "anna" / "07_fixture.ipynb").write_text(endless)
+    run = subprocess.Popen(
+        _command(classroom, tmp_path / "r.csv", "--cell-seconds", "900"),
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    until = time.monotonic() + 120
+    inside = []
+    while not inside and time.monotonic() < until:
+        time.sleep(0.1)
+        inside = _children(run, lambda p: "utils.grading.inside" in p.cmdline())
+    started = _kill(run)
+    assert inside and set(inside) <= set(started)
+    assert not _left(started)
 
 
 def _killer(chosen):

@@ -10,7 +10,10 @@ import hashlib
 import json
 import multiprocessing
 import os
+import signal
+import sys
 import tempfile
+import threading
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -138,6 +141,8 @@ def _in_a_process(job: Job, options: Options) -> dict[str, Any]:
         theirs.close()
         ours.close()
         with suppress(OSError, AttributeError):  # it may not even have started
+            process.terminate()
+            process.join(10)
             process.kill()
             process.join()
 
@@ -155,10 +160,29 @@ class _may_have_children:
         self._config["daemon"] = self._daemon
 
 
+def _end_with_parent() -> None:
+    """Close the sandbox and end when told to, and when whoever waits for the result is gone.
+
+    A run that was killed would else leave graders behind, which take the memory of the next run.
+    """
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)
+            os._exit(1)  # it hangs where no signal reaches it
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def _child(out: Connection, job: Job, options: Options) -> None:
     from utils.grading.referee import NotUp
     from utils.grading.sandbox import SandboxError
 
+    _end_with_parent()
     if options.root is not None:
         os.environ[ROOT_VARIABLE] = options.root
     try:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import pytest
 from filelock import FileLock
 
+from tests.browser import chromium
 from utils.errors import CourseError
 from utils.site import command
 from utils.site.openers import Repository
@@ -21,6 +22,19 @@ class Site(NamedTuple):
     folder: Path
     faults: list[str]
     pages: int
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium, as Playwright's `Browser`; skips where it, or Playwright, is missing.
+
+    One for a module's tests, not for the whole run: Playwright does not start a second time in a
+    process where it is on, and other modules start it as well.
+    """
+    if chromium.missing():
+        pytest.skip(str(chromium.missing()))
+    with chromium.browser() as launched:
+        yield launched
 
 
 def shared_folder(tmp_path_factory) -> Path:

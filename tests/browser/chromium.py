@@ -12,6 +12,7 @@ from importlib import util
 from pathlib import Path
 from typing import Any
 
+PATIENCE = 180  # seconds for anything that must come: a crowded machine is no fault
 REQUIREMENTS = "tests/browser/requirements.txt"
 NEEDED = ("playwright", "axe_playwright_python")
 # no sandbox of its own: containers have no user namespaces, and every page here is ours
@@ -38,9 +39,11 @@ def missing() -> str | None:
 
 @contextmanager
 def browser() -> Iterator[Any]:
-    """A headless Chromium, as Playwright's `Browser`."""
-    from playwright.sync_api import sync_playwright
+    """A headless Chromium, as Playwright's `Browser`. What is expected of a page is awaited for
+    `PATIENCE`, not for Playwright's five seconds."""
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=PATIENCE * 1000)
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=path(), args=list(FLAGS))
         try:

@@ -17,9 +17,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.browser.chromium import PATIENCE
+
 ROOT = Path(__file__).resolve().parents[2]
 START = "notebooks/00_start_here.ipynb"  # what README opens
-PATIENCE = 180  # seconds for anything that must come: a crowded machine is no fault
 
 
 def answer_of(exercise: str, notebook: str = START) -> str:
@@ -112,7 +113,7 @@ class Notebook:
         self.page.get_by_role("menuitem", name="Run", exact=True).click()
         self.page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
         last = self.panel.locator(".jp-CodeCell .jp-InputPrompt").last
-        _expect(last).to_have_text(re.compile(r"\[\d+\]:"), timeout=PATIENCE * 1000)
+        _expect(last).to_have_text(re.compile(r"\[\d+\]:"))
         self.wait_until_idle()
 
     def cell(self, exercise: str) -> Any:
@@ -141,7 +142,7 @@ class Notebook:
         editor.scroll_into_view_if_needed()
         # no click: outputs that come above move what lies under the mouse
         editor.focus()
-        _expect(editor).to_be_focused(timeout=PATIENCE * 1000)
+        _expect(editor).to_be_focused()
 
 
 def _expect(locator: Any) -> Any:

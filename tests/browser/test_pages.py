@@ -43,7 +43,7 @@ def names(site: Path) -> list[str]:
 @pytest.fixture(scope="module")
 def context(browser):
     made = browser.new_context(viewport={"width": 1440, "height": 900})
-    made.set_default_timeout(180_000)  # a crowded machine is no fault
+    made.set_default_timeout(chromium.PATIENCE * 1000)
     yield made
     made.close()
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import sys
 import time
 
-import psutil
 import pytest
 
-from tests.grading.conftest import needs_sandbox
+from tests.grading.conftest import left, named, needs_sandbox
 from utils.__main__ import main
 from utils.grading import sandbox
 from utils.grading.confined import Confined
@@ -65,21 +64,13 @@ def test_nothing_is_left_of_it_when_it_is_closed():
     )
     with Confined(["-S", "-c", code], Limits(memory_mb=1024)) as confined:
         for _ in range(200):
-            if _sleeping():
+            if named("7654322"):
                 break
             time.sleep(0.05)
-        assert _sleeping()
+        assert named("7654322")
         group = confined._group
-    assert not _sleeping()
+    assert not left(lambda: named("7654322"))
     assert group is None or not group.exists()
-
-
-def _sleeping():
-    return [
-        process
-        for process in psutil.process_iter(["cmdline"])
-        if (process.info["cmdline"] or [])[-1:] == ["7654322"]
-    ]
 
 
 def test_trusted_is_the_same_protocol_without_a_sandbox():

@@ -6,19 +6,10 @@ import re
 
 import pytest
 
-from tests.browser import chromium
+from tests.browser.chromium import PATIENCE
 from utils.instruments import NAMES, grid, instrument, paint, scrub
 
-pytestmark = pytest.mark.skipif(bool(chromium.missing()), reason=str(chromium.missing()))
-
-
-WAIT = 120_000  # milliseconds; a machine that is busy elsewhere is slow, not wrong
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium.browser() as opened:
-        yield opened
+WAIT = PATIENCE * 1000  # milliseconds
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from utils.grading.release import search
 from utils.instruments import NAMES, instrument
 from utils.lessons.manifest import read_manifest
 from utils.site import api, chart, command, verify
-from utils.site.lessons import PLOTLY, Page, _output, hints_of, lesson_page
+from utils.site.lessons import PLOTLY, WIDTH, Page, _output, hints_of, lesson_page
 from utils.site.openers import VARIABLE, Repository, ways
 from utils.site.sources import SPOILERS, write
 
@@ -108,6 +108,22 @@ def test_narrow_screens_break_no_interval_and_shrink_no_picture_out_of_reading(s
     # how wide it was drawn, for the style sheet
     pictures = re.findall(r"<img [^>]*>", text)
     assert pictures and all("--drawn: " in one for one in pictures)
+
+
+def test_printed_sentences_are_broken_and_printed_tables_are_not(source):
+    found = {True: [], False: []}
+    for name in LESSONS:
+        for cell in cells(source, name):
+            broken = "prose-output" in cell["metadata"].get("tags", [])
+            for one in cell.get("outputs", []):
+                text = one.get("text", one.get("data", {}).get("text/plain", ""))
+                found[broken] += "".join(text).split("\n")
+    assert not any("  " in line.strip() for line in found[True])
+    assert any(len(line) > WIDTH for line in found[True])
+    # beside a table no sentence makes anybody scroll; a table may
+    wide = [line for line in found[False] if len(line) > WIDTH]
+    assert wide and all("  " in line.strip() for line in wide)
+    assert any(re.search(r"^fc1 +noise +correlation", line) for line in found[False])
 
 
 def test_plotly_figures_are_drawn_from_this_site_and_have_a_still_twin(source):

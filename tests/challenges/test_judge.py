@@ -13,7 +13,7 @@ from utils.challenges.judge import judge
 from utils.challenges.measurements import entropy, places, relocated
 from utils.challenges.nulls import random_sites
 from utils.challenges.verdicts import LABELS, MECHANISM, PROGRAM, RULES, UNRECOVERABLE
-from utils.scrubbing import HypothesisError, UnknownComponentError, chain
+from utils.scrubbing import HypothesisError, UnknownComponentError
 from utils.sites import Site, random_cycle
 
 QUICK = {"inputs": 1500, "references": 300, "resamples": 2}
@@ -27,7 +27,7 @@ def draw(n, seed):
 
 def toy(model=None):
     model = (Toy() if model is None else model).eval()
-    return Challenge("toy", "cnn", model, draw, lambda x: chain(model, ["hook_fc1"], x[:4]))
+    return Challenge("toy", "cnn", model, draw)
 
 
 def similarity(x):

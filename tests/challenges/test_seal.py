@@ -81,7 +81,7 @@ def test_load_and_reveal(family, tmp_path):
     said = challenge.predict(sample.inputs)
     right = (said == made.program.labels(sample.inputs)).double().mean()
     assert float(right) == pytest.approx(made.figures["accuracy"], abs=1e-4)
-    graph = challenge.graph(sample.inputs)
+    graph = challenge.graph_for((), sample.inputs)
     output = graph.clean(sample.inputs[:4], {"output": None}, {})[0]["output"]
     assert torch.allclose(output, challenge.logits(sample.inputs[:4]), atol=1e-4)
     found = seal.reveal(tmp_path / "c", key)

@@ -63,13 +63,14 @@ class Challenge:
     def graph_for(self, sites: Sequence[Site], inputs: Tensor) -> Graph:
         """The graph in which these Sites can be claimed.
 
-        A network whose layers follow one another is cut at the hooks that the Sites name, in the
-        order in which they fire: what lies behind a cut is computed from all of it.
+        Without a graph of its own (a network whose layers follow one another) it is cut at the
+        hooks that the Sites name, in the order in which they fire: what lies behind a cut is
+        computed from all of it.
 
         inputs: [n, ...]. Raises UnknownComponentError for a hook that the network does not have,
         and HypothesisError if something bypasses one of the cuts.
         """
-        if self.graph is not None and (self.family != "cnn" or not sites):
+        if self.graph is not None:
             return self.graph(inputs)
         named = {site.hook for site in sites}
         unknown = [hook for hook in named if hook not in self.model.hook_dict]

@@ -23,7 +23,7 @@ from utils.data import digits
 from utils.data.programs import BandProgram, best_band, challenge_1
 from utils.errors import CourseError
 from utils.reports import Estimate, Report, Row
-from utils.scrubbing import Graph, Step, chain
+from utils.scrubbing import Step
 from utils.sites import Site
 
 DOSES = (0.0001, 0.001, 0.01, 0.1, 1.0)  # the solvers' noise levels, share of the range; 1 = random
@@ -116,10 +116,7 @@ def challenge_of(case: Case) -> Challenge:
 def _challenge(
     name: str, model: nn.Module, draw: Callable[[int, int], Sample], clue: Tensor
 ) -> Challenge:
-    def graph(x: Tensor) -> Graph:
-        return chain(model, ["hook_fc1"], x[:4])
-
-    return Challenge(name, "cnn", model, draw, graph, given={"clue": clue})
+    return Challenge(name, "cnn", model, draw, given={"clue": clue})
 
 
 def explanation(case: Case) -> Explanation:

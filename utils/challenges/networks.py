@@ -18,12 +18,11 @@ from utils.challenges.challenge import Sample
 from utils.challenges.families import Program, derived, images, pairs, sequences
 from utils.data import digits
 from utils.models.training import train_classifier
-from utils.scrubbing import Graph, TransformerGraph, chain
+from utils.scrubbing import Graph, TransformerGraph
 
 Progress = Callable[[int, int, float], None]  # epochs done, epochs in all, mean loss
 Materials = Mapping[str, Tensor]
 
-CUTS = ("hook_pool1", "hook_pool2", "hook_fc1")  # of the CNN, for scrubbing
 POOL = 6000  # held-out strings in a folder
 TRAINED_SHARE = 0.7  # of all pairs
 
@@ -93,8 +92,9 @@ class Setting:
     def probe(self, sample: Sample) -> Probe:
         raise NotImplementedError
 
-    def graph(self, model: nn.Module, inputs: Tensor) -> Graph:
-        return TransformerGraph(model, inputs, answer=self.answer)
+    def graph(self, model: nn.Module) -> Callable[[Tensor], Graph] | None:
+        """What `Challenge` calls graph."""
+        return lambda inputs: TransformerGraph(model, inputs, answer=self.answer)
 
     def read(self, output: Tensor) -> Tensor:
         """The network's output -> logits [n, 2]."""
@@ -177,8 +177,8 @@ class Images(Setting):
         names = ("the digit", *(f"pixel {i // 28}, {i % 28}" for i in range(flat.shape[1])))
         return Probe(sample.inputs, features, names, flat)
 
-    def graph(self, model: nn.Module, inputs: Tensor) -> Graph:
-        return chain(model, CUTS, inputs)
+    def graph(self, model: nn.Module) -> None:
+        return None
 
 
 class _Transformer(Setting):

@@ -149,24 +149,24 @@ def load(folder: Path | str) -> Challenge:
     try:
         model = setting.build(card["architecture"])
         model.load_state_dict(state)
-        held = setting.held_out(materials, 4, 0).inputs
-        # the graph is made again for every caller; here it shows that the folder fits together
-        setting.graph(model.eval().requires_grad_(False), held)
+        challenge = Challenge(
+            name=folder.resolve().name,
+            family=card["family"],
+            model=model.eval().requires_grad_(False),
+            draw=lambda n, seed: setting.held_out(materials, n, seed),
+            graph=setting.graph(model),
+            read=setting.read,
+            given=setting.given(materials),
+            card=card,
+        )
+        # made again for every hypothesis; here it shows that the folder fits together
+        challenge.graph_for((), challenge.draw(4, 0).inputs)
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
         raise ForeignError(
             f"The network described in {folder / CARD} cannot be built from its weights: this is no"
             " challenge made by `python -m utils challenge new`."
         ) from error
-    return Challenge(
-        name=folder.resolve().name,
-        family=card["family"],
-        model=model,
-        draw=lambda n, seed: setting.held_out(materials, n, seed),
-        graph=lambda inputs: setting.graph(model, inputs),
-        read=setting.read,
-        given=setting.given(materials),
-        card=card,
-    )
+    return challenge
 
 
 def reveal(folder: Path | str, key: Path | str) -> Revealed:

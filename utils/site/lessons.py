@@ -12,6 +12,7 @@ import base64
 import html
 import json
 import re
+import textwrap
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,13 @@ from utils.lessons.notebooks import dots
 from utils.site.instruments import frame
 from utils.site.openers import Repository, ways
 
+WIDTH = 107  # characters of an output that a page shows without scrolling
 PLOTLY = "application/vnd.plotly.v1+json"
 _PICTURE = re.compile(
     r'<img alt="([^"]*)"( width="(\d+)"[^>]*) src="data:image/png;base64,([A-Za-z0-9+/=\s]+)"'
 )
 _INTERVAL = re.compile(r"(\[-?[\d.]+,) (?=-?[\d.]+\])")
+_COLUMNS = re.compile(r"\S {2,}\S")  # printed below one another, as in a table
 _LESSON_LINK = re.compile(r"\]\((\w+)\.ipynb(#[\w-]+)?\)")
 _TITLE_LINE = re.compile(r"^\*Before this: .*\*$", re.MULTILINE)
 # what a learner's own run prints; the course's would be somebody else's score
@@ -78,11 +81,17 @@ def lesson_page(
             continue
         exercise = own["metadata"].get("exercise")
         cell = {**own, "outputs": [], "execution_count": None}
+        tags = ["exercise"] if exercise else []
         if text == "".join(other["source"]) and not exercise and not _PERSONAL.search(text):
-            cell["outputs"] = [_output(one, page, name) for one in other["outputs"]]
+            shown = [_output(one, page, name) for one in other["outputs"]]
+            if _COLUMNS.search("\n".join(map(_printed, shown))):
+                shown = [_with_broken_sentences(one) for one in shown]
+            else:
+                tags.append("prose-output")  # `site.css` breaks it at the edge of the page
+            cell["outputs"] = shown
             cell["execution_count"] = other["execution_count"]
-        if exercise:
-            tags = [*own["metadata"].get("tags", []), "exercise"]
+        if tags:
+            tags = [*own["metadata"].get("tags", []), *tags]
             cell["metadata"] = {**own["metadata"], "tags": tags}
         cells.append(cell)
         if exercise and hints.get(exercise):
@@ -200,6 +209,25 @@ def _output(output: dict[str, Any], page: Page, name: str) -> dict[str, Any]:
     else:
         return output
     return {**output, "metadata": {}, "data": {"text/html": shown}}
+
+
+def _printed(output: dict[str, Any]) -> str:
+    return "".join(output.get("text", output.get("data", {}).get("text/plain", "")))
+
+
+def _with_broken_sentences(output: dict[str, Any]) -> dict[str, Any]:
+    """The same with its long sentences broken, so that the table beside them alone decides whether
+    there is anything to scroll to."""
+    text = "\n".join(
+        line if len(line) <= WIDTH or _COLUMNS.search(line)
+        else textwrap.fill(line, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+        for line in _printed(output).split("\n")
+    )  # fmt: skip
+    if "text" in output:
+        return {**output, "text": text}
+    if "text/plain" in output.get("data", {}):
+        return {**output, "data": {**output["data"], "text/plain": text}}
+    return output
 
 
 def _picture(match: re.Match[str], page: Page, name: str) -> str:

@@ -91,8 +91,9 @@ class Confined:
         self._peak = 0
         self._done = threading.Event()
         self._threads = [threading.Thread(target=self._watch, daemon=True)]
-        if not pipes:
-            self._threads.append(threading.Thread(target=self._drain, daemon=True))
+        self._drains = None if pipes else threading.Thread(target=self._drain, daemon=True)
+        if self._drains is not None:
+            self._threads.append(self._drains)
         for thread in self._threads:
             thread.start()
 
@@ -136,7 +137,9 @@ class Confined:
 
     @property
     def noise(self) -> str:
-        """The beginning of what it wrote to standard output and error."""
+        """The beginning of what it wrote to standard output and error; all of it once it ended."""
+        if self.process.poll() is not None and self._drains is not None:
+            self._drains.join(timeout=5)  # what it wrote last may still be on its way
         return bytes(self._noise).decode("utf-8", "replace")
 
     def peak_mb(self) -> float:

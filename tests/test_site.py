@@ -13,6 +13,7 @@ from utils.__main__ import main
 from utils.errors import CourseError
 from utils.grading.release import search
 from utils.instruments import NAMES, instrument
+from utils.lessons.hygiene import text_of
 from utils.lessons.manifest import read_manifest
 from utils.site import api, chart, command, verify
 from utils.site.lessons import PLOTLY, WIDTH, Page, _output, hints_of, lesson_page
@@ -116,8 +117,7 @@ def test_printed_sentences_are_broken_and_printed_tables_are_not(source):
         for cell in cells(source, name):
             broken = "prose-output" in cell["metadata"].get("tags", [])
             for one in cell.get("outputs", []):
-                text = one.get("text", one.get("data", {}).get("text/plain", ""))
-                found[broken] += "".join(text).split("\n")
+                found[broken] += text_of(one).split("\n")
     assert not any("  " in line.strip() for line in found[True])
     assert any(len(line) > WIDTH for line in found[True])
     # beside a table no sentence makes anybody scroll; a table may

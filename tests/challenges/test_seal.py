@@ -19,6 +19,7 @@ from utils.challenges.envelope import (
 from utils.challenges.families import derived
 from utils.challenges.make import HELD, Made, measure
 from utils.challenges.networks import SETTINGS
+from utils.sites import Site
 
 COURSE = b"sixteen bytes or more"
 
@@ -81,7 +82,9 @@ def test_load_and_reveal(family, tmp_path):
     said = challenge.predict(sample.inputs)
     right = (said == made.program.labels(sample.inputs)).double().mean()
     assert float(right) == pytest.approx(made.figures["accuracy"], abs=1e-4)
-    graph = challenge.graph_for((), sample.inputs)
+    # a network of images is cut wherever it is claimed that something happens
+    cuts = ("hook_pool1", "hook_pool2", "hook_fc1") if family == "cnn" else ()
+    graph = challenge.graph_for([Site(hook) for hook in cuts], sample.inputs)
     output = graph.clean(sample.inputs[:4], {"output": None}, {})[0]["output"]
     assert torch.allclose(output, challenge.logits(sample.inputs[:4]), atol=1e-4)
     found = seal.reveal(tmp_path / "c", key)

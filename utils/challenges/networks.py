@@ -94,7 +94,7 @@ class Setting:
 
     def graph(self, model: nn.Module) -> Callable[[Tensor], Graph] | None:
         """What `Challenge` calls graph."""
-        return lambda inputs: TransformerGraph(model, inputs, answer=self.answer)
+        return None
 
     def read(self, output: Tensor) -> Tensor:
         """The network's output -> logits [n, 2]."""
@@ -177,9 +177,6 @@ class Images(Setting):
         names = ("the digit", *(f"pixel {i // 28}, {i % 28}" for i in range(flat.shape[1])))
         return Probe(sample.inputs, features, names, flat)
 
-    def graph(self, model: nn.Module) -> None:
-        return None
-
 
 class _Transformer(Setting):
     def build(self, architecture: Mapping[str, Any], seed: int = 0) -> nn.Module:
@@ -188,6 +185,9 @@ class _Transformer(Setting):
         config = {key: value for key, value in architecture.items() if key != "kind"}
         with torch.random.fork_rng(devices=[]):
             return build_transformer(seed=seed, **config)
+
+    def graph(self, model: nn.Module) -> Callable[[Tensor], Graph]:
+        return lambda inputs: TransformerGraph(model, inputs, answer=self.answer)
 
     def held_out(self, materials: Materials, n: int, seed: int) -> Sample:
         rows = materials["inputs"].long()

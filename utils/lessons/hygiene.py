@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from nbformat import NotebookNode
 
@@ -20,13 +22,14 @@ _ABSOLUTE = re.compile(
 _EMPTY_TEXT = re.compile(r"^<Figure size |^Figure: |^<[\w.]+( object)?>$")
 
 
-def text_of(output: NotebookNode) -> str:
-    """The text of an output that a reader or nbval sees, without images and HTML."""
-    if output.output_type == "stream":
-        return output.text
-    if output.output_type == "error":
-        return f"{output.ename}: {output.evalue}"
-    return str(output.get("data", {}).get("text/plain", ""))
+def text_of(output: Mapping[str, Any]) -> str:
+    """The text of an output that a reader or nbval sees, without images and HTML.
+
+    As nbformat gives it or as plain JSON, where a text may be a list of its lines.
+    """
+    if output["output_type"] == "error":
+        return f"{output['ename']}: {output['evalue']}"
+    return "".join(output.get("text", output.get("data", {}).get("text/plain", "")))
 
 
 def ignored(cell: NotebookNode) -> bool:

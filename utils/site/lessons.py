@@ -19,6 +19,7 @@ from typing import Any
 
 from utils.errors import CourseError
 from utils.lessons import places
+from utils.lessons.hygiene import text_of
 from utils.lessons.instruments import FRAME
 from utils.lessons.notebooks import dots
 from utils.site.instruments import frame
@@ -84,7 +85,7 @@ def lesson_page(
         tags = ["exercise"] if exercise else []
         if text == "".join(other["source"]) and not exercise and not _PERSONAL.search(text):
             shown = [_output(one, page, name) for one in other["outputs"]]
-            if _COLUMNS.search("\n".join(map(_printed, shown))):
+            if _COLUMNS.search("\n".join(map(text_of, shown))):
                 shown = [_with_broken_sentences(one) for one in shown]
             else:
                 tags.append("prose-output")  # `site.css` breaks it at the edge of the page
@@ -211,17 +212,13 @@ def _output(output: dict[str, Any], page: Page, name: str) -> dict[str, Any]:
     return {**output, "metadata": {}, "data": {"text/html": shown}}
 
 
-def _printed(output: dict[str, Any]) -> str:
-    return "".join(output.get("text", output.get("data", {}).get("text/plain", "")))
-
-
 def _with_broken_sentences(output: dict[str, Any]) -> dict[str, Any]:
     """The same with its long sentences broken, so that the table beside them alone decides whether
     there is anything to scroll to."""
     text = "\n".join(
         line if len(line) <= WIDTH or _COLUMNS.search(line)
         else textwrap.fill(line, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
-        for line in _printed(output).split("\n")
+        for line in text_of(output).split("\n")
     )  # fmt: skip
     if "text" in output:
         return {**output, "text": text}
